@@ -1,0 +1,122 @@
+"""The scans: one signature, one registry.
+
+    scans.names()                       what is registered
+    scans.run("oracle", inputs)         ScanOutput
+    scans.step("oracle", token, state)  one token of decoding
+    scans.register("mine", fn)          bring your own: fn(ScanInputs) -> ScanOutput, or just the tensor y
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .oracle import oracle, oracle_taps
+from .torch_scan import torch_fp32, torch_fp64, torch_int8, torch_taps
+from .types import OPERANDS, OPERATIONS, ScanError, ScanInputs, ScanOutput, random_inputs
+
+__all__ = [
+    "OPERANDS",
+    "OPERATIONS",
+    "Scan",
+    "ScanError",
+    "ScanInputs",
+    "ScanOutput",
+    "get",
+    "names",
+    "random_inputs",
+    "register",
+    "run",
+    "unavailable",
+    "unregister",
+]
+
+ScanFunction = Callable[[ScanInputs], "ScanOutput | Tensor"]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A registered scan.
+
+    ``fn``: ScanInputs -> ScanOutput or y.  ``taps``: ScanInputs -> {operation: tensor}, see ``oracle_taps``.
+    ``step``: one token of decoding.  ``unavailable``: None when it can run here, else why not and what to install.
+    """
+
+    name: str
+    fn: ScanFunction
+    summary: str = ""
+    taps: Callable[[ScanInputs], dict[str, Tensor]] | None = None
+    step: Callable | None = None
+    unavailable: Callable[[], str | None] = lambda: None
+    u_dtypes: tuple[torch.dtype, ...] = (torch.int8, torch.float32)
+
+
+_REGISTRY: dict[str, Scan] = {}
+
+
+def register(name: str, fn: ScanFunction, *, summary: str = "", overwrite: bool = False, **parts) -> Scan:
+    """Add a scan under ``name``.
+
+    ``parts``: the optional fields of :class:`Scan`.  Raises ``ValueError`` for a name in use, unless ``overwrite``.
+    """
+    if not name or not callable(fn):
+        raise ValueError(f"register({name!r}, {fn!r}): give a name and a function of ScanInputs")
+    if name in _REGISTRY and not overwrite:
+        raise ValueError(f"a scan named {name!r} exists: choose another name or pass overwrite=True")
+    _REGISTRY[name] = Scan(name, fn, summary or (fn.__doc__ or "").strip().partition("\n")[0], **parts)
+    return _REGISTRY[name]
+
+
+def unregister(name: str) -> None:
+    """Remove a scan; ``ValueError`` if there is none of that name."""
+    get(name)
+    del _REGISTRY[name]
+
+
+def names() -> list[str]:
+    """The registered scans, in the order of registration."""
+    return list(_REGISTRY)
+
+
+def get(name: str) -> Scan:
+    """The registered scan; ``ValueError`` naming the ones that exist when there is none of that name."""
+    if name not in _REGISTRY:
+        raise ValueError(f"unknown scan {name!r}: choose one of {', '.join(_REGISTRY)}, or scans.register it")
+    return _REGISTRY[name]
+
+
+def unavailable(name: str) -> str | None:
+    """None when the scan can run on this machine, else one sentence: why not, and what to install."""
+    return get(name).unavailable()
+
+
+def run(name: str, inputs: ScanInputs) -> ScanOutput:
+    """Check ``inputs``, run the scan, return y as float16 (b, l, d) with its last state and build.
+
+    Raises :class:`ScanError` for inputs that no scan could take and for a result of the wrong shape.
+    """
+    scan = get(name)
+    inputs.check_shapes()
+    if inputs.u.values.dtype not in scan.u_dtypes:
+        raise ScanError(
+            f"scan {name!r} takes u as {' or '.join(map(str, scan.u_dtypes))}, not {inputs.u.values.dtype}: "
+            "quantize u, or choose torch_fp32"
+        )
+    result = scan.fn(inputs)
+    output = result if isinstance(result, ScanOutput) else ScanOutput(result, None, f"registered function {name!r}")
+    expected = (inputs.batch, inputs.length, inputs.channels)
+    if not isinstance(output.y, Tensor) or tuple(output.y.shape) != expected or not output.y.is_floating_point():
+        got = f"{output.y.dtype} {tuple(output.y.shape)}" if isinstance(output.y, Tensor) else type(output.y).__name__
+        raise ScanError(f"scan {name!r} returned y as {got}: expected a float tensor of shape (b, l, d) = {expected}")
+    if output.y.dtype != torch.float16:
+        output = ScanOutput(output.y.half(), output.last_state, output.build)
+    return output
+
+
+register("oracle", oracle, summary="FP64, sequential: the reference", taps=oracle_taps)
+register("torch_int8", torch_int8, taps=torch_taps, u_dtypes=(torch.int8,))
+register("torch_fp32", torch_fp32, taps=torch_taps)
+register("torch_fp64", torch_fp64, taps=lambda x: torch_taps(x, torch.float64))
