@@ -1,0 +1,76 @@
+# make report | test | lab | notebooks | clean.  Every target makes its own .venv from pyproject.toml first.
+
+PYTHON ?= python3
+VENV ?= .venv
+# The versions that were tested.  CONSTRAINTS= (empty) takes whatever pip finds, another PyTorch build for example.
+CONSTRAINTS ?= constraints.txt
+
+MODEL ?= demo
+TASK ?= lambada_demo
+MODES ?=
+LIMIT ?= 100
+OUTPUT ?= reports
+# More options of `quamba-lab report`, for example ARGS="--lang zh --device cuda".
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+ARCHITECTURES := sm_80 sm_90 sm_100
+
+.DEFAULT_GOAL := help
+.PHONY: help report test lab notebooks images compile-check clean
+
+help:
+	@echo "make report   run the workbook on the shipped model and write $(OUTPUT)/index.html"
+	@echo "              make report MODES=\"0 2-1\" LIMIT=40 MODEL=folder TASK=file.jsonl OUTPUT=folder"
+	@echo "make test     everything that CI runs: lint, tests, notebooks, browser, compile check"
+	@echo "make lab      JupyterLab on the notebooks"
+	@echo "make notebooks  write notebooks/*.ipynb from their text twins in notebooks/text"
+	@echo "make images   the pictures of the README, from $(OUTPUT)"
+	@echo "make clean    remove $(VENV) and $(OUTPUT)"
+
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "$(PYTHON) is older than Python 3.10: name a newer one, make PYTHON=python3.11" >&2; exit 2; }
+	@echo "Making $(VENV) and installing quamba_lab there (a few minutes: PyTorch is large; nothing else is changed) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready
+	@echo "Installing the test tools into $(VENV) ..."
+	@$(PIP) -e '.[test]'
+	@touch $@
+
+report: $(VENV)/.ready
+	@$(BIN)/quamba-lab report --model "$(MODEL)" --task "$(TASK)" $(if $(MODES),--modes $(MODES)) \
+	  --limit $(LIMIT) --output "$(OUTPUT)" $(ARGS)
+
+lab: $(VENV)/.ready
+	@$(BIN)/jupyter lab --notebook-dir=notebooks
+
+test: $(VENV)/.ready-test compile-check
+	$(BIN)/ruff check .
+	$(BIN)/python -m tools.pair_notebooks --check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not gpu and not browser and not notebooks'
+	$(BIN)/python -m pytest -q -m 'notebooks and not gpu' 
+	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=600 notebooks
+	$(BIN)/python -m pytest -q -m 'browser and not gpu'
+
+notebooks: $(VENV)/.ready-test
+	@$(BIN)/python -m tools.pair_notebooks
+
+images: $(VENV)/.ready-test
+	@$(BIN)/python -m tools.take_pictures $(OUTPUT) docs/images
+
+# A CUDA compiler is optional: with one, every kernel must compile for each architecture.
+compile-check:
+	@if command -v nvcc >/dev/null; then \
+	  for file in $(wildcard csrc/*.cu); do for arch in $(ARCHITECTURES); do \
+	    echo "nvcc -arch=$$arch $$file"; \
+	    nvcc -arch=$$arch --use_fast_math -std=c++17 -cubin -o /dev/null $$file || exit 1; \
+	  done; done; \
+	else echo "compile check of csrc left out: no nvcc on the PATH"; fi
+
+clean:
+	rm -rf $(VENV) "$(OUTPUT)"
