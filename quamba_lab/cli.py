@@ -1,0 +1,216 @@
+"""The command line, ``quamba-lab``: every job of the notebooks without them.
+
+Exit codes: 0 fine, 1 a finding that is a fault, 2 wrong usage, 3 something did not finish.
+Each command imports what it needs when it runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+FINE, FAULT, USAGE, UNFINISHED = 0, 1, 2, 3
+
+
+class UsageError(ValueError):
+    """Wrong usage that only shows when two options are seen together."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; a refusal is one sentence on stderr."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        print("quamba-lab: interrupted", file=sys.stderr)
+        return UNFINISHED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe went away: nothing is left to say
+        return FINE
+    except (ValueError, OSError) as error:
+        if isinstance(error, ValueError) and not type(error).__module__.startswith("quamba_lab"):
+            raise  # not a refusal of ours but a mistake in the program: show where
+        print(f"quamba-lab: {_sentence(error)}", file=sys.stderr)
+        return USAGE
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; name another path, or change its permissions"
+    return " ".join(str(error).split())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="quamba-lab", description="Find out why two implementations of a quantized Mamba layer disagree."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("eval", _eval, "accuracy and perplexity of one mode on a task")
+    _model_options(sub, task_flag="--tasks")
+    sub.add_argument("--num_fewshot", type=int, default=0, help="examples before each item; only 0 is meaningful here")
+    sub.add_argument("--ssm_mode", help="the mode; without it the debug plan's environment flags decide, else 0")
+    _json_option(sub)
+
+    sub = command("report", _report, "run the workbook and write reports/index.html")
+    _model_options(sub, task_flag="--task")
+    _mode_options(sub)
+    sub.add_argument("--output", type=Path, default=Path("reports"), help="the report's folder (default: reports)")
+    sub.add_argument("--jobs", type=int, default=None, help="notebooks side by side (default: one per core)")
+    sub.add_argument("--timeout", type=float, default=900.0, help="seconds a notebook may take (default: 900)")
+    sub.add_argument("--lang", default="en", help="language of the report (default: en)")
+    sub.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="only: what changed between two")
+
+    sub = command("compare", _compare, "the steps of the debug plan for two modes, on the terminal")
+    _model_options(sub, task_flag="--task")
+    _mode_options(sub)
+    sub.add_argument("--steps", nargs="+", type=int, default=[1, 2, 3, 4, 5], metavar="N", help="which of 1 to 5")
+    _json_option(sub)
+
+    sub = command("diagnose", _diagnose, "name the operation that is at fault in a scan")
+    sub.add_argument("--scan", required=True, help="a registered name, or mypackage.module:function")
+    sub.add_argument("--against", default="oracle", help="the scan to measure against (default: oracle)")
+    sub.add_argument("--reproducer", type=Path, help="write the smallest input that shows the fault, as a program")
+    _json_option(sub)
+
+    sub = command("doctor", _doctor, "what this machine has, and what to install for the rest")
+    _json_option(sub)
+    return parser
+
+
+def _model_options(sub: argparse.ArgumentParser, task_flag: str) -> None:
+    sub.add_argument("--model", default="demo", help="demo, or a model's folder (default: demo)")
+    sub.add_argument(task_flag, dest="task", default="lambada_demo", help="lambada_demo, or a .jsonl file")
+    sub.add_argument("--limit", type=int, default=100, help="items to use (default: 100)")
+    sub.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+
+
+def _mode_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--modes", nargs="+", default=[], metavar="MODE", help="the modes (default: 0 2-0 2-1 2-2)")
+    sub.add_argument("--mode_a", default="", help="the reference mode (default: the first)")
+    sub.add_argument("--mode_b", default="", help="the mode in question (default: the environment flags', else 2-1)")
+    sub.add_argument("--seed", type=int, default=0, help="seed of every random choice (default: 0)")
+
+
+def _json_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON too")
+
+
+def _write_json(path: Path | None, content: Any) -> None:
+    if path is not None:
+        from .files import write_text
+
+        write_text(path, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _eval(options: argparse.Namespace) -> int:
+    if options.num_fewshot != 0:
+        raise UsageError(f"--num_fewshot is {options.num_fewshot}: a last-word task has no examples to show, use 0")
+    from .modes import MODES, Mode
+    from .parameters import check
+
+    mode = options.ssm_mode if options.ssm_mode is not None else Mode.from_environment().name
+    settings = check(
+        model=options.model, task=options.task, mode_a=mode, mode_b=next(m for m in MODES if m != mode),
+        limit=options.limit, device=options.device,
+    )  # fmt: skip
+    from .model import load_model
+    from .tasks import evaluate, load_task
+
+    model = load_model(settings.model, device=settings.device).with_mode(mode)
+    result = evaluate(model, load_task(settings.task), settings.limit)
+    low, high = _interval(int(result.correct.sum()), len(result))
+    print(f"model {settings.model}, task {settings.task}, mode {mode}, {len(result)} items, 0-shot")
+    print(f"accuracy   {100 * result.accuracy:6.2f} %   (95 % interval {100 * low:.1f} to {100 * high:.1f} %)")
+    print(f"perplexity {result.perplexity:6.3f}")
+    _write_json(options.json, {
+        "schema": 1, "settings": {"model": settings.public()["model"], "task": settings.public()["task"], "mode": mode,
+                                  "limit": settings.limit, "device": settings.device},
+        "accuracy": result.accuracy, "accuracy_interval": [low, high], "perplexity": result.perplexity,
+        "correct": result.correct.tolist(), "log_probability": result.log_probability.tolist(),
+    })  # fmt: skip
+    return FINE
+
+
+def _interval(correct: int, total: int) -> tuple[float, float]:
+    from statsmodels.stats.proportion import proportion_confint
+
+    return proportion_confint(correct, total, method="wilson")
+
+
+def _report(options: argparse.Namespace) -> int:
+    if options.compare:
+        from .report.changes import compare_reports
+
+        target = compare_reports(*options.compare, options.output, options.lang)
+        print(f"{target.summary}\n{target.path}")
+        return FINE
+    from .parameters import check
+    from .sweep import sweep
+
+    settings = check(
+        model=options.model, task=options.task, modes=options.modes, mode_a=options.mode_a, mode_b=options.mode_b,
+        limit=options.limit, seed=options.seed, device=options.device, lang=options.lang,
+    )  # fmt: skip
+    outcome = sweep(settings, options.output, jobs=options.jobs, timeout=options.timeout)
+    for line in outcome.lines():
+        print(line)
+    return outcome.exit_code
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from .parameters import check
+    from .sweep import run_steps
+
+    unknown = sorted(set(options.steps) - set(range(1, 6)))
+    if unknown:
+        raise UsageError(f"--steps has {unknown[0]}: the debug plan's steps are 1 to 5")
+    settings = check(
+        model=options.model, task=options.task, modes=options.modes, mode_a=options.mode_a, mode_b=options.mode_b,
+        limit=options.limit, seed=options.seed, device=options.device,
+    )  # fmt: skip
+    results = {}
+    for name, result in run_steps(settings, options.steps):
+        print(f"{name}: {result.status}\n  {result.verdict}")
+        results[name] = result.to_json()
+    _write_json(options.json, {"schema": 1, "settings": settings.public(), "steps": results})
+    return FAULT if any(result["status"] == "fault" for result in results.values()) else FINE
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from .diagnose import diagnose
+
+    diagnosis = diagnose(options.scan, against=options.against)
+    print(f"{diagnosis.verdict}: {diagnosis.operation}" if diagnosis.operation else diagnosis.verdict)
+    _write_json(options.json, diagnosis.to_json())
+    if options.reproducer is not None and diagnosis.reproducer:
+        from .files import write_text
+
+        write_text(options.reproducer, diagnosis.reproducer)
+        print(f"reproducer: {options.reproducer}")
+    return FINE if diagnosis.verdict in ("identical", "rounding") else FAULT
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    examination = examine()
+    print(examination.text())
+    _write_json(options.json, examination.to_json())
+    return FINE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""What a run may be asked for: every value is checked once, at the edge, before anything is computed.
+
+The command line, the sweep and the first cell of every notebook call :func:`check`; all refuse with the same sentence.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .texts import LANGUAGES
+
+__all__ = ["DEFAULT_MODES", "ParameterError", "Settings", "check", "injected", "plan_flags"]
+
+DEFAULT_MODES = ("0", "2-0", "2-1", "2-2")
+"""The modes of the debug plan's first step, and 2-0, which must equal 0."""
+
+
+class ParameterError(ValueError):
+    """A parameter that cannot be used: one sentence with the value, what is allowed and the way out."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked parameters of a run; ``layers`` holds every layer when none was chosen."""
+
+    model: str = "demo"
+    task: str = "lambada_demo"
+    modes: tuple[str, ...] = DEFAULT_MODES
+    mode_a: str = "0"
+    mode_b: str = "2-1"
+    limit: int = 100
+    layers: tuple[int, ...] = ()
+    item: int = 0
+    seed: int = 0
+    device: str = "cpu"
+    lang: str = "en"
+    flags: dict[str, str] = field(default_factory=dict)
+
+    def public(self) -> dict[str, Any]:
+        """What a verdict depends on, without paths: a model's or a task's folder is named by its last part."""
+        settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        settings["model"], settings["task"] = Path(self.model).name, Path(self.task).name
+        return settings
+
+
+def plan_flags(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The debug plan's environment flags that are set now, by name."""
+    from .modes import MODES
+
+    environ = os.environ if environ is None else environ
+    known = sorted({flag for mode in MODES.values() for flag in mode.environment})
+    return {flag: environ[flag] for flag in known if flag in environ}
+
+
+def _typed(name: str, value: Any, kind: type, hint: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise ParameterError(f"{name} is {value!r}, a {type(value).__name__}: expected {hint}")
+    return value
+
+
+def _mode(name: str, value: Any) -> str:
+    from .modes import MODES
+
+    _typed(name, value, str, f"a mode's name as a string, one of {', '.join(MODES)}")
+    if value not in MODES:
+        raise ParameterError(f"{name} is {value!r}, which is no mode: choose one of {', '.join(MODES)}")
+    return value
+
+
+def _list(name: str, value: Any, kind: type, hint: str) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ParameterError(f"{name} is {value!r}, a {type(value).__name__}: expected a list of {hint}")
+    return tuple(_typed(f"an entry of {name}", entry, kind, hint) for entry in value)
+
+
+def check(
+    *,
+    model: Any = "demo",
+    task: Any = "lambada_demo",
+    modes: Any = (),
+    mode_a: Any = "",
+    mode_b: Any = "",
+    limit: Any = 100,
+    layers: Any = (),
+    item: Any = 0,
+    seed: Any = 0,
+    device: Any = "cpu",
+    lang: Any = "en",
+    layer_count: int | None = None,
+    task_size: int | None = None,
+) -> Settings:
+    """The :class:`Settings` for these values.  Empty ``modes``, ``mode_a``, ``mode_b`` and ``layers`` choose defaults.
+
+    ``mode_b``, the mode under suspicion, is what the plan's environment flags say when they say anything, else 2-1, else
+    the last of ``modes``.  ``layer_count`` and ``task_size`` are looked up when they are not given (the task is read,
+    of the model only its configuration).  Raises :class:`ParameterError` and the errors of the loaders.
+    """
+    from .modes import Mode
+
+    _typed("model", model, str, "'demo' or the path of a model folder")
+    _typed("task", task, str, "'lambada_demo' or the path of a .jsonl file")
+    chosen = tuple(_mode("an entry of modes", name) for name in _list("modes", modes, str, "mode names"))
+    flags = plan_flags()
+    named = Mode.from_environment().name if flags else None
+    reference = _mode("mode_a", mode_a) if mode_a != "" else (chosen or DEFAULT_MODES)[0]
+    if mode_b != "":
+        suspect = _mode("mode_b", mode_b)
+    elif named is not None and named != reference:
+        suspect = named
+    else:
+        candidates = [name for name in chosen or DEFAULT_MODES if name != reference]
+        if not candidates:
+            raise ParameterError(f"modes is {list(chosen)}: two different modes are needed to compare, add one")
+        suspect = "2-1" if "2-1" in candidates else candidates[-1]
+    if suspect == reference:
+        raise ParameterError(f"mode_a and mode_b are both {suspect!r}: choose two different modes to compare")
+    every = tuple(dict.fromkeys((*(chosen or DEFAULT_MODES), reference, suspect)))
+
+    _typed("limit", limit, int, "a whole number of items, at least 1")
+    size = _task_size(task) if task_size is None else task_size
+    if not 1 <= limit <= size:
+        raise ParameterError(f"limit is {limit}: the task has {size} items, choose 1 to {size}")
+    _typed("item", item, int, f"the number of an item, 0 to {limit - 1}")
+    if not 0 <= item < limit:
+        raise ParameterError(f"item is {item}: with limit {limit} the items are 0 to {limit - 1}")
+    _typed("seed", seed, int, "a whole number, at least 0")
+    if seed < 0:
+        raise ParameterError(f"seed is {seed}: choose a whole number, at least 0")
+
+    count = _layer_count(model) if layer_count is None else layer_count
+    picked = _list("layers", layers, int, "layer numbers")
+    for layer in picked:
+        if not 0 <= layer < count:
+            raise ParameterError(f"layer {layer} is out of range: the model has {count} layers, 0 to {count - 1}")
+    if lang not in LANGUAGES:
+        raise ParameterError(f"lang is {lang!r}: choose one of {', '.join(LANGUAGES)}")
+    return Settings(
+        model, task, every, reference, suspect, limit, tuple(dict.fromkeys(picked)) or tuple(range(count)), item, seed,
+        _device(device), lang, flags,
+    )  # fmt: skip
+
+
+def _task_size(task: str) -> int:
+    from .tasks import load_task
+
+    return len(load_task(task))
+
+
+def _layer_count(model: str) -> int:
+    from .model import load_config
+
+    return load_config(model).num_hidden_layers
+
+
+def _device(device: Any) -> str:
+    import torch
+
+    _typed("device", device, str, "'cpu' or 'cuda'")
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise ParameterError(f"device is {device!r}: choose 'cpu' or 'cuda'")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ParameterError(f"device is {device!r}, but torch sees no GPU: choose 'cpu', or see `quamba-lab doctor`")
+    return device
+
+
+def injected(inputs: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Names that papermill injected but no parameter has, from the cells run so far (IPython's ``In``).
+
+    papermill itself only warns about them, so a misspelt parameter would run with the default in silence.
+    """
+    cells = [source for source in inputs if source.lstrip().startswith("# Parameters\n")]
+    if not cells:
+        return []
+    names = [
+        target.id
+        for node in ast.parse(cells[-1]).body
+        for target in (node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)])
+        if isinstance(target, ast.Name)
+    ]
+    return [name for name in names if name not in set(known)]
