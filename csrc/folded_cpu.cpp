@@ -1,0 +1,366 @@
+// The `folded` scan on a CPU: a table of decays per channel, lanes over the states, FP32 state, FP64 at the edges.
+//
+// Notation and formulas as in folded.h.  What is special to the CPU:
+//
+// * dt has 256 codes, so exp2(dt rate) - 1 is a table of 256 x n floats per channel, built in FP64 and rounded once.
+//   The table holds the decay MINUS ONE: a decay near 1 has a rounding error of up to 2^-25 that every later step
+//   inherits, while decay - 1 keeps all its digits.  The step is h += fma(decay - 1, h, (dt u_q) B_q).
+// * Sixteen states are one AVX-512 register or two AVX2 ones; four channels take turns to hide each other's latency;
+//   sixteen steps wait for their sums over n, which then share one tree of shuffles (vector16.h).
+// * The bracket, the skip and the gate are FP64, rounded once to FP32 and then to FP16.
+// * A job is a tile of channels with its tables (they stay in the second-level cache) and a part of the batch.  Every
+//   (batch, channel) is computed alone and in order, so neither threads, batch nor later tokens change a bit of y.
+//
+// Shapes: u, dt, z (b, d, l); B, C (b, g, n, l); A_log (d, n); D, bias (d); y (b, l, d); initial, last (b, d, n) in
+// units of s_B s_u.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "folded.h"
+#include "vector16.h"
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+namespace {
+
+using namespace vector16;
+
+constexpr int kSteps = 16;       // steps that share one tree of sums
+constexpr int kTogether = 4;     // channels that take turns
+constexpr int kMostTile = 32;    // channels of a job: one cache line of y
+constexpr int kTableBytes = 1 << 19;
+constexpr int kBlockBytes = 1 << 14;  // of B, and as much of C, converted at a time
+
+struct Scales {
+    double u, dt, B, C, z, A_log, D, bias;  // u: 1 when u is float32
+};
+
+struct Taps {  // each null, or float64 in real units
+    double *dt, *decay, *drive, *state, *contraction, *skip, *gate;
+};
+
+struct Problem {
+    const int8_t* u;
+    const float* u_float;  // instead of u
+    const int8_t *dt, *B, *C, *z, *A_log, *D, *bias;
+    const float* initial;
+    Scales scale;
+    uint16_t* y;
+    float* last;
+    Taps taps;
+    int64_t b, d, l, n, g;
+    bool softplus;
+    int64_t width;       // n rounded up to whole rows of sixteen
+    const int8_t *Bt, *Ct;  // (b, g, l, width), zero beyond n
+    const double* gates;    // (256)
+};
+
+struct Free {
+    void operator()(void* p) const { std::free(p); }
+};
+template <typename T>
+using Buffer = std::unique_ptr<T[], Free>;
+template <typename T>
+Buffer<T> buffer(int64_t count) {
+    return Buffer<T>(static_cast<T*>(std::aligned_alloc(64, (count * sizeof(T) + 63) / 64 * 64)));
+}
+
+// ------------------------------------------------------------------------------------------ FP64 functions, in lanes
+
+// 2^x - 1, relative error below 2^-44: Taylor's series on |r| <= 1/2.  Free of branches, so compilers vectorize it.
+inline double exp2_minus_one(double x) {
+    x = x < -1000.0 ? -1000.0 : x > 1000.0 ? 1000.0 : x;
+    constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding it leaves an integer in the low bits
+    const double shifted = x + kRound, whole = shifted - kRound, r = (x - whole) * 0.69314718055994530942;
+    double p = 1.0 / 39916800;
+    p = p * r + 1.0 / 3628800;
+    p = p * r + 1.0 / 362880;
+    p = p * r + 1.0 / 40320;
+    p = p * r + 1.0 / 5040;
+    p = p * r + 1.0 / 720;
+    p = p * r + 1.0 / 120;
+    p = p * r + 1.0 / 24;
+    p = p * r + 1.0 / 6;
+    p = p * r + 0.5;
+    p = p * r * r + r;
+    int64_t bits;
+    std::memcpy(&bits, &shifted, 8);
+    bits = (bits + 1023) << 52;
+    double power;
+    std::memcpy(&power, &bits, 8);
+    return power * p + (power - 1.0);
+}
+
+// log(1 + e^x) without overflow: max(x, 0) + 2 atanh(e / (2 + e)) with e = e^-|x|; relative error below 2^-44.
+inline double softplus(double x) {
+    const double size = x < 0 ? -x : x, e = exp2_minus_one(size * -1.4426950408889634074) + 1.0;
+    const double s = e / (2.0 + e), q = s * s;
+    double p = 1.0 / 27;
+    for (int k = 25; k > 0; k -= 2) p = p * q + 1.0 / k;
+    return (x > 0 ? x : 0.0) + 2.0 * s * p;
+}
+
+// ------------------------------------------------------------------------------------------------------------- tables
+
+// codes (n, l) -> rows (l, width), so that a step's B or C is one load.
+void transpose(const int8_t* codes, int8_t* rows, int64_t n, int64_t l, int64_t width) {
+    for (int64_t t0 = 0; t0 < l; t0 += 64) {
+        const int64_t t1 = std::min(l, t0 + 64);
+        for (int64_t t = t0; t < t1; ++t) std::memset(rows + t * width, 0, width);
+        for (int64_t k = 0; k < n; ++k)
+            for (int64_t t = t0; t < t1; ++t) rows[t * width + k] = codes[k * l + t];
+    }
+}
+
+// A channel's step sizes (256) and decays minus one (256, width); only the codes that are `used`.
+void channel_tables(const Problem& q, int64_t c, const bool* used, float* step, float* decay) {
+    alignas(64) double sizes[256], rate[256];
+    const double bias = q.bias ? q.scale.bias * q.bias[c] : 0.0;
+    for (int code = 0; code < 256; ++code) sizes[code] = q.scale.dt * (code - 128) + bias;
+    if (q.softplus)
+        for (int code = 0; code < 256; ++code) sizes[code] = softplus(sizes[code]);
+    for (int code = 0; code < 256; ++code) step[code] = float(sizes[code]);
+    for (int64_t k = 0; k < q.width; ++k)
+        rate[k] = k < q.n ? folded::decay_rate(q.scale.A_log * q.A_log[c * q.n + k]) : 0.0;
+    for (int code = 0; code < 256; ++code) {
+        if (!used[code]) continue;
+        float* row = decay + code * q.width;
+        for (int64_t k = 0; k < q.width; ++k) row[k] = float(exp2_minus_one(sizes[code] * rate[k]));
+    }
+}
+
+// Which codes of dt a channel takes in items first .. last; all of them once that is cheaper than looking.
+void codes_in_use(const Problem& q, int64_t c, int64_t first, int64_t last, bool* used) {
+    const bool all = (last - first) * q.l >= 1024;
+    std::fill(used, used + 256, all);
+    if (all) return;
+    for (int64_t item = first; item < last; ++item) {
+        const int8_t* dt = q.dt + (item * q.d + c) * q.l;
+        for (int64_t t = 0; t < q.l; ++t) used[dt[t] + 128] = true;
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------ the recurrence
+
+struct Lane {  // one channel of the ones that take turns, over one block of steps
+    const int8_t* dt;
+    const float *drive, *decay;  // dt u_q (steps); the table (256, width)
+    float *state, *sums;         // (width); (steps, padded to whole sixteens)
+    int64_t position;            // (item * d + channel) * l + the block's first step, for the taps
+};
+
+// `steps` steps of K channels.  ROWS: rows of sixteen states, 0 for a number known at run time only.
+template <int K, int ROWS, bool TAPS>
+void recurrence(const Problem& q, const Lane* lane, const float* B, const float* C, int64_t steps) {
+    const int rows = ROWS ? ROWS : int(q.width / 16), width = rows * 16;
+    constexpr int kHeld = ROWS ? ROWS : 16;
+    Row h[K][kHeld];
+    for (int k = 0; k < K; ++k)
+        for (int r = 0; r < rows; ++r) h[k][r] = load(lane[k].state + r * 16);
+    Row sums[K][kSteps];
+    const auto sixteen = [&](int64_t start, int count) {
+        for (int s = 0; s < count; ++s) {
+            const int64_t t = start + s;
+            for (int k = 0; k < K; ++k) {
+                const float* decay = lane[k].decay + (int64_t(lane[k].dt[t]) + 128) * width;
+                const Row input = spread(lane[k].drive[t]);
+                Row sum = zero();
+                for (int r = 0; r < rows; ++r) {
+                    const Row drive = mul(input, load(B + t * width + r * 16));
+                    const Row before = h[k][r];
+                    h[k][r] = add(before, fma(load(decay + r * 16), before, drive));
+                    const Row weight = load(C + t * width + r * 16);
+                    sum = r ? fma(h[k][r], weight, sum) : mul(h[k][r], weight);
+                    if (TAPS) {
+                        alignas(64) float driven[16], state[16];
+                        store(driven, drive), store(state, h[k][r]);
+                        const double unit = q.scale.B * q.scale.u;
+                        const int64_t at = (lane[k].position + t) * q.n + r * 16;
+                        for (int j = 0; j < 16 && r * 16 + j < q.n; ++j) {
+                            q.taps.decay[at + j] = 1.0 + decay[r * 16 + j];
+                            q.taps.drive[at + j] = driven[j] * unit;
+                            q.taps.state[at + j] = state[j] * unit;
+                        }
+                    }
+                }
+                sums[k][s] = sum;
+            }
+        }
+        for (int k = 0; k < K; ++k) {
+            for (int s = count; s < kSteps; ++s) sums[k][s] = zero();
+            sum16(sums[k], lane[k].sums + start);
+        }
+    };
+    int64_t t = 0;
+    for (; t + kSteps <= steps; t += kSteps) sixteen(t, kSteps);
+    if (t < steps) sixteen(t, int(steps - t));
+    for (int k = 0; k < K; ++k)
+        for (int r = 0; r < rows; ++r) store(lane[k].state + r * 16, h[k][r]);
+}
+
+template <int K, bool TAPS>
+void recurrence(const Problem& q, const Lane* lane, const float* B, const float* C, int64_t steps) {
+    if (q.width == 16)
+        recurrence<K, 1, TAPS>(q, lane, B, C, steps);
+    else
+        recurrence<K, 0, TAPS>(q, lane, B, C, steps);
+}
+
+// ------------------------------------------------------------------------------------------------------------ one job
+
+struct Scratch {  // of one thread
+    Buffer<float> decay, step, state, B, C, drive, input, sums, out;
+    Buffer<uint16_t> half, tile;
+    int64_t block;  // steps at a time
+
+    Scratch(const Problem& q, int64_t channels) {
+        block = std::max<int64_t>(kSteps, kBlockBytes / (q.width * 4) / kSteps * kSteps);
+        decay = buffer<float>(channels * 256 * q.width), step = buffer<float>(channels * 256);
+        state = buffer<float>(channels * q.width);
+        B = buffer<float>(block * q.width), C = buffer<float>(block * q.width);
+        drive = buffer<float>(kTogether * block), input = buffer<float>(kTogether * block);
+        sums = buffer<float>(kTogether * block), out = buffer<float>(block);
+        half = buffer<uint16_t>(block), tile = buffer<uint16_t>(block * channels);
+    }
+};
+
+// Bracket, skip, gate and cast of one channel over one block: sums -> column of the tile.
+template <bool TAPS>
+void finish(const Problem& q, int64_t c, int64_t position, const float* sums, const float* input, int64_t steps,
+            Scratch& own, uint16_t* column, int64_t pitch) {
+    const double skip = q.D ? folded::skip(q.scale.D * q.D[c], q.scale.B, q.scale.C) : 0.0;
+    const double plain = q.scale.B * q.scale.C * q.scale.u;
+    float* out = own.out.get();
+    if (q.z) {
+        const int8_t* z = q.z + position;
+        for (int64_t t = 0; t < steps; ++t) out[t] = float((sums[t] + skip * input[t]) * q.gates[z[t] + 128]);
+    } else {
+        for (int64_t t = 0; t < steps; ++t) out[t] = float((sums[t] + skip * input[t]) * plain);
+    }
+    if (TAPS)
+        for (int64_t t = 0; t < steps; ++t) {
+            const double bracket = sums[t] + skip * input[t];
+            q.taps.contraction[position + t] = sums[t] * plain;
+            q.taps.skip[position + t] = bracket * plain;
+            q.taps.gate[position + t] = bracket * (q.z ? q.gates[q.z[position + t] + 128] : plain);
+        }
+    for (int64_t t = 0; t < steps; t += 16) store_half(own.half.get() + t, out + t);
+    for (int64_t t = 0; t < steps; ++t) column[t * pitch] = own.half[t];
+}
+
+template <bool TAPS>
+void job(const Problem& q, int64_t c0, int64_t channels, int64_t first, int64_t last, Scratch& own) {
+    const int64_t group = c0 / (q.d / q.g), width = q.width;
+    for (int64_t i = 0; i < channels; ++i) {
+        bool used[256];
+        codes_in_use(q, c0 + i, first, last, used);
+        channel_tables(q, c0 + i, used, own.step.get() + i * 256, own.decay.get() + i * 256 * width);
+    }
+    for (int64_t item = first; item < last; ++item) {
+        std::fill(own.state.get(), own.state.get() + channels * width, 0.0f);
+        if (q.initial)
+            for (int64_t i = 0; i < channels; ++i)
+                std::memcpy(own.state.get() + i * width, q.initial + (item * q.d + c0 + i) * q.n, q.n * sizeof(float));
+        for (int64_t start = 0; start < q.l; start += own.block) {
+            const int64_t steps = std::min(own.block, q.l - start);
+            const int64_t rows = ((item * q.g + group) * q.l + start) * width;
+            for (int64_t i = 0; i < steps * width; i += 16) {
+                store(own.B.get() + i, load_bytes(q.Bt + rows + i));
+                store(own.C.get() + i, load_bytes(q.Ct + rows + i));
+            }
+            for (int64_t i = 0; i < channels;) {
+                const int together = channels - i >= kTogether ? kTogether : 1;
+                Lane lane[kTogether];
+                for (int k = 0; k < together; ++k) {
+                    const int64_t position = (item * q.d + c0 + i + k) * q.l + start;
+                    float *input = own.input.get() + k * own.block, *drive = own.drive.get() + k * own.block;
+                    const float* step = own.step.get() + (i + k) * 256;
+                    const int8_t* dt = q.dt + position;
+                    if (q.u)
+                        for (int64_t t = 0; t < steps; ++t) input[t] = float(q.u[position + t]);
+                    else
+                        std::memcpy(input, q.u_float + position, steps * sizeof(float));
+                    for (int64_t t = 0; t < steps; ++t) drive[t] = step[dt[t] + 128] * input[t];
+                    if (TAPS)
+                        for (int64_t t = 0; t < steps; ++t) q.taps.dt[position + t] = step[dt[t] + 128];
+                    lane[k] = {dt, drive, own.decay.get() + (i + k) * 256 * width, own.state.get() + (i + k) * width,
+                               own.sums.get() + k * own.block, position};
+                }
+                if (together == kTogether)
+                    recurrence<kTogether, TAPS>(q, lane, own.B.get(), own.C.get(), steps);
+                else
+                    recurrence<1, TAPS>(q, lane, own.B.get(), own.C.get(), steps);
+                for (int k = 0; k < together; ++k)
+                    finish<TAPS>(q, c0 + i + k, lane[k].position, lane[k].sums, own.input.get() + k * own.block, steps,
+                                 own, own.tile.get() + i + k, channels);
+                i += together;
+            }
+            for (int64_t t = 0; t < steps; ++t)
+                std::memcpy(q.y + (item * q.l + start + t) * q.d + c0, own.tile.get() + t * channels, channels * 2);
+        }
+        for (int64_t i = 0; i < channels; ++i)
+            std::memcpy(q.last + (item * q.d + c0 + i) * q.n, own.state.get() + i * width, q.n * sizeof(float));
+    }
+}
+
+template <bool TAPS>
+void scan(Problem& q) {
+    const int64_t rows = q.b * q.g;
+    Buffer<int8_t> Bt = buffer<int8_t>(rows * q.l * q.width), Ct = buffer<int8_t>(rows * q.l * q.width);
+    alignas(64) double gates[256];
+    for (int code = 0; code < 256; ++code)
+        gates[code] = folded::gate(q.scale.z * (code - 128), q.scale.B, q.scale.C, q.scale.u);
+    q.Bt = Bt.get(), q.Ct = Ct.get(), q.gates = gates;
+
+    const int64_t fitting = kTableBytes / (256 * q.width * 4) / kTogether * kTogether;
+    const int64_t tile = std::clamp<int64_t>(fitting, kTogether, kMostTile), per_group = q.d / q.g;
+    const int64_t tiles = (per_group + tile - 1) / tile, columns = tiles * q.g;
+#if defined(_OPENMP)
+    const int64_t wanted = 4 * omp_get_max_threads();
+#else
+    const int64_t wanted = 1;
+#endif
+    const int64_t parts = std::clamp<int64_t>((wanted + columns - 1) / columns, 1, q.b);
+
+#pragma omp parallel
+    {
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < rows; ++i) {
+            transpose(q.B + i * q.n * q.l, Bt.get() + i * q.l * q.width, q.n, q.l, q.width);
+            transpose(q.C + i * q.n * q.l, Ct.get() + i * q.l * q.width, q.n, q.l, q.width);
+        }
+        Scratch own(q, tile);
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < columns * parts; ++i) {
+            const int64_t column = i / parts, part = i % parts;
+            const int64_t first = column % tiles * tile, count = std::min(tile, per_group - first);
+            job<TAPS>(q, column / tiles * per_group + first, count, q.b * part / parts, q.b * (part + 1) / parts, own);
+        }
+    }
+}
+
+}  // namespace
+
+// operands: u (or null), u_float (or null), dt, B, C, z, A_log, D, bias, initial; absent ones null.  scales: the eight of
+// Scales.  taps: null, or the seven of Taps.  sizes: b, d, l, n, g.
+extern "C" void folded_cpu(const void* const* operands, const double* scales, uint16_t* y, float* last,
+                           double* const* taps, const int64_t* sizes, int softplus) {
+    const auto codes = [&](int i) { return static_cast<const int8_t*>(operands[i]); };
+    const auto floats = [&](int i) { return static_cast<const float*>(operands[i]); };
+    Problem q{codes(0), floats(1), codes(2), codes(3), codes(4), codes(5), codes(6), codes(7), codes(8), floats(9),
+              {}, y, last, {}, sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], softplus != 0,
+              (sizes[3] + 15) / 16 * 16, nullptr, nullptr, nullptr};
+    q.scale = {scales[0], scales[1], scales[2], scales[3], scales[4], scales[5], scales[6], scales[7]};
+    if (taps) {
+        q.taps = {taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6]};
+        scan<true>(q);
+    } else {
+        scan<false>(q);
+    }
+}

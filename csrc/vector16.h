@@ -1,0 +1,152 @@
+// Sixteen floats at a time, on whatever this build is for: AVX-512, AVX2 with FMA, or plain C++.
+//
+// The three forms give the same bits: every operation is the correctly rounded one, fma() is fused in all of them, and
+// sum16() adds lanes in one fixed tree (j with j + 8, then + 4, + 2, + 1).
+
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace vector16 {
+
+#if defined(__AVX512F__)
+
+struct Row {
+    __m512 v;
+};
+inline Row zero() { return {_mm512_setzero_ps()}; }
+inline Row load(const float* p) { return {_mm512_load_ps(p)}; }
+inline Row load_bytes(const int8_t* p) {
+    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+}
+inline void store(float* p, Row x) { _mm512_store_ps(p, x.v); }
+inline Row spread(float x) { return {_mm512_set1_ps(x)}; }
+inline Row add(Row a, Row b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Row mul(Row a, Row b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Row fma(Row a, Row b, Row c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+
+// out[t] = the sum of p[t]: a tree of pairwise joins, each of which halves the number of vectors.  The order in which
+// steps enter undoes the order in which the joins leave them.
+inline void sum16(const Row* p, float* out) {
+    __m512 eight[8], four[4], two[2];
+    for (int i = 0; i < 8; ++i) {
+        const int a = 2 * i, b = 2 * i + 1;
+        const __m512 x = p[a % 4 * 4 + a / 4].v, y = p[b % 4 * 4 + b / 4].v;
+        eight[i] = _mm512_add_ps(_mm512_mask_blend_ps(0xFF00, x, y), _mm512_shuffle_f32x4(x, y, 0x4E));
+    }
+    for (int i = 0; i < 4; ++i) {
+        const __m512 x = eight[2 * i], y = eight[2 * i + 1];
+        four[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0xD8), _mm512_shuffle_f32x4(x, y, 0x8D));
+    }
+    for (int i = 0; i < 2; ++i) {
+        const __m512 x = four[2 * i], y = four[2 * i + 1];
+        two[i] = _mm512_add_ps(_mm512_shuffle_ps(x, y, 0x44), _mm512_shuffle_ps(x, y, 0xEE));
+    }
+    _mm512_store_ps(out, _mm512_add_ps(_mm512_shuffle_ps(two[0], two[1], 0x88), _mm512_shuffle_ps(two[0], two[1], 0xDD)));
+}
+
+#elif defined(__AVX2__) && defined(__FMA__)
+
+struct Row {
+    __m256 lo, hi;
+};
+inline Row zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+inline Row load(const float* p) { return {_mm256_load_ps(p), _mm256_load_ps(p + 8)}; }
+inline Row load_bytes(const int8_t* p) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)))};
+}
+inline void store(float* p, Row x) { _mm256_store_ps(p, x.lo), _mm256_store_ps(p + 8, x.hi); }
+inline Row spread(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline Row add(Row a, Row b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+inline Row mul(Row a, Row b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+inline Row fma(Row a, Row b, Row c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
+
+inline void sum16(const Row* p, float* out) {
+    for (int half = 0; half < 2; ++half) {
+        __m256 four[4], two[2];
+        for (int i = 0; i < 4; ++i) {
+            const Row &a = p[half * 8 + i], &b = p[half * 8 + i + 4];
+            const __m256 x = _mm256_add_ps(a.lo, a.hi), y = _mm256_add_ps(b.lo, b.hi);
+            four[i] = _mm256_add_ps(_mm256_blend_ps(x, y, 0xF0), _mm256_permute2f128_ps(x, y, 0x21));
+        }
+        for (int i = 0; i < 2; ++i) {
+            const __m256 x = four[2 * i], y = four[2 * i + 1];
+            two[i] = _mm256_add_ps(_mm256_shuffle_ps(x, y, 0x44), _mm256_shuffle_ps(x, y, 0xEE));
+        }
+        const __m256 x = _mm256_shuffle_ps(two[0], two[1], 0x88), y = _mm256_shuffle_ps(two[0], two[1], 0xDD);
+        _mm256_store_ps(out + half * 8, _mm256_add_ps(x, y));
+    }
+}
+
+#else
+
+struct Row {
+    float v[16];
+};
+template <typename F>
+inline Row each(F f) {
+    Row r;
+    for (int j = 0; j < 16; ++j) r.v[j] = f(j);
+    return r;
+}
+inline Row zero() { return {}; }
+inline Row load(const float* p) { return each([&](int j) { return p[j]; }); }
+inline Row load_bytes(const int8_t* p) { return each([&](int j) { return float(p[j]); }); }
+inline void store(float* p, Row x) { std::memcpy(p, x.v, sizeof x.v); }
+inline Row spread(float x) { return each([&](int) { return x; }); }
+inline Row add(Row a, Row b) { return each([&](int j) { return a.v[j] + b.v[j]; }); }
+inline Row mul(Row a, Row b) { return each([&](int j) { return a.v[j] * b.v[j]; }); }
+inline Row fma(Row a, Row b, Row c) { return each([&](int j) { return std::fma(a.v[j], b.v[j], c.v[j]); }); }
+
+inline void sum16(const Row* p, float* out) {
+    for (int t = 0; t < 16; ++t) {
+        float x[16];
+        std::memcpy(x, p[t].v, sizeof x);
+        for (int width = 8; width; width /= 2)
+            for (int j = 0; j < width; ++j) x[j] += x[j + width];
+        out[t] = x[0];
+    }
+}
+
+#endif
+
+// Sixteen floats to float16, nearest even.
+inline void store_half(uint16_t* out, const float* in) {
+#if defined(__AVX512F__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtps_ph(_mm512_loadu_ps(in), _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__)
+    for (int i = 0; i < 16; i += 8)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT));
+#else
+    for (int i = 0; i < 16; ++i) {
+        uint32_t bits;
+        std::memcpy(&bits, in + i, 4);
+        const uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7FFFFFFF;
+        uint32_t half;
+        if (size > 0x7F800000) {
+            half = 0x7E00;  // NaN
+        } else if (size >= 0x477FF000) {
+            half = 0x7C00;  // 65520 and above round to infinity
+        } else if (size < 0x38800000) {  // below 2^-14: adding 0.5 aligns the last bit of a subnormal half
+            float x;
+            std::memcpy(&x, &size, 4);
+            x += 0.5f;
+            std::memcpy(&half, &x, 4);
+            half -= 0x3F000000;
+        } else {
+            half = (size - 0x38000000 + 0xFFF + (size >> 13 & 1)) >> 13;
+        }
+        out[i] = uint16_t(sign | half);
+    }
+#endif
+}
+
+}  // namespace vector16
