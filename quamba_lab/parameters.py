@@ -96,9 +96,9 @@ def check(
 ) -> Settings:
     """The :class:`Settings` for these values.  Empty ``modes``, ``mode_a``, ``mode_b`` and ``layers`` choose defaults.
 
-    ``mode_b``, the mode under suspicion, is what the plan's environment flags say when they say anything, else 2-1, else
-    the last of ``modes``.  ``layer_count`` and ``task_size`` are looked up when they are not given (the task is read,
-    of the model only its configuration).  Raises :class:`ParameterError` and the errors of the loaders.
+    ``mode_b``, the mode under suspicion, is what the plan's environment flags say when they say anything, else 2-1,
+    else the last of ``modes``.  ``layer_count`` and ``task_size`` are looked up when they are not given (the task is
+    read, of the model only its configuration).  Raises :class:`ParameterError` and the errors of the loaders.
     """
     from .modes import Mode
 

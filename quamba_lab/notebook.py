@@ -1,0 +1,156 @@
+"""What the notebooks call: check the parameters, show a result, keep it.
+
+Every output carries, in its metadata, what it is (verdict, figure, table, views) with its data.  JupyterLab shows the
+picture; the report (quamba_lab/report) is drawn from the metadata and needs no kernel.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from IPython.display import display
+
+from . import parameters
+from .files import write_text
+from .texts import texts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["KEY", "begin", "figure_output", "finish", "show_figure", "show_figures", "show_table", "show_verdict"]
+
+KEY = "quamba_lab"
+"""Where an output's metadata says what it is."""
+
+LARGEST_SVG = 300_000
+"""Bytes; a picture that is larger as SVG (a large heat map) is kept as PNG at twice the resolution."""
+
+
+def begin(inputs: Iterable[str] = (), **values: Any) -> parameters.Settings:
+    """Check the notebook's parameters and show the ones that will be used.
+
+    ``inputs``: IPython's ``In``, in which a parameter that papermill injected but nobody declared is found.
+    Raises :class:`quamba_lab.parameters.ParameterError`.
+    """
+    known = {*values, "results_dir", "cache_dir"}
+    unknown = parameters.injected(list(inputs), known)
+    if unknown:
+        raise parameters.ParameterError(
+            f"{unknown[0]!r} is no parameter of this notebook: it takes {', '.join(sorted(known))}"
+        )
+    settings = parameters.check(**values)
+    say = texts(settings.lang)
+    rows = [(say(f"settings.{name}"), _in_words(value)) for name, value in settings.public().items() if name != "flags"]
+    rows.append((say("settings.flags"), " ".join(f"{k}={v}" for k, v in settings.flags.items())
+                 or say("settings.flags.none")))  # fmt: skip
+    show_table(say("settings"), pd.DataFrame(rows, columns=["", " "]), kind="settings")
+    return settings
+
+
+def _in_words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def show_verdict(result: Any, lang: str = "en") -> None:
+    """The verdict sentence with its status."""
+    say = texts(lang)
+    label = say.get(f"status.{result.status}", result.status)
+    display(
+        {"text/markdown": f"**{say('verdict')}: {label}.** {_markdown_text(result.verdict)}",
+         "text/plain": f"{label}: {result.verdict}"},
+        metadata={KEY: {"kind": "verdict", "status": result.status, "text": result.verdict}}, raw=True,
+    )  # fmt: skip
+
+
+def _markdown_text(text: str) -> str:
+    return "".join(f"\\{c}" if c in r"\`*_{}[]<>()#+!|$&~" else c for c in text)
+
+
+def figure_output(figure: Figure) -> dict[str, str]:
+    """A figure as a MIME bundle: SVG, or PNG (base64) where the SVG would be too large.  The same bytes every time."""
+    from base64 import b64encode
+
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    with mpl.rc_context({"svg.hashsalt": "quamba_lab", "svg.fonttype": "path"}):
+        buffer = io.BytesIO()
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None}, bbox_inches_restore=None)
+    if len(buffer.getvalue()) <= LARGEST_SVG:
+        return {"image/svg+xml": buffer.getvalue().decode("utf-8")}
+    buffer = io.BytesIO()
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(200)
+    canvas.print_png(buffer)
+    return {"image/png": b64encode(buffer.getvalue()).decode("ascii")}
+
+
+def show_figure(name: str, figure: Figure, alt: str) -> None:
+    """A standing picture with the sentence that states its finding."""
+    from matplotlib import pyplot
+
+    display(
+        {**figure_output(figure), "text/plain": alt}, metadata={KEY: {"kind": "figure", "name": name, "alt": alt}},
+        raw=True,
+    )  # fmt: skip
+    pyplot.close(figure)
+
+
+def show_figures(result: Any, names: Iterable[str] | None = None) -> None:
+    """The standing pictures of a result, all or the named ones."""
+    wanted = None if names is None else set(names)
+    for name, figure, alt in result.figures():
+        if wanted is None or name in wanted:
+            show_figure(name, figure, alt)
+
+
+def show_table(title: str, table: pd.DataFrame, kind: str = "table") -> None:
+    """A table; numbers are shown with four significant digits and kept in full for the download."""
+    shown = table.map(_cell)
+    data = {"columns": [str(column) for column in table.columns], "rows": _json_rows(table)}
+    display(
+        {"text/html": f"<b>{_html(title)}</b>{shown.to_html(index=False, escape=True, border=0)}",
+         "text/plain": f"{title}\n{shown.to_string(index=False)}"},
+        metadata={KEY: {"kind": kind, "title": title, **data, "shown": shown.astype(str).values.tolist()}}, raw=True,
+    )  # fmt: skip
+
+
+def show_tables(result: Any, titles: Iterable[str] | None = None) -> None:
+    """The tables of a result, all or the named ones."""
+    wanted = None if titles is None else set(titles)
+    for title, table in result.tables().items():
+        if wanted is None or title in wanted:
+            show_table(title, table)
+
+
+def _html(text: str) -> str:
+    from html import escape
+
+    return escape(text)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
+def _json_rows(table: pd.DataFrame) -> list[list[Any]]:
+    return json.loads(table.to_json(orient="values", double_precision=15))
+
+
+def finish(result: Any, results_dir: str = "", name: str = "", lang: str = "en") -> None:
+    """Show the verdict and, when ``results_dir`` is given, write ``name.json`` there for the report."""
+    show_verdict(result, lang)
+    if results_dir:
+        content: Mapping[str, Any] = result.to_json()
+        text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        write_text(Path(results_dir) / f"{name}.json", text + "\n")

@@ -1,0 +1,59 @@
+"""The report: pages of HTML that need no kernel and no network, and ``verdict.json``.
+
+Drawn from what a sweep has left in a folder: ``notebooks/*.ipynb`` (executed), ``results/*.json`` and the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..files import write_text
+from ..manifest import Manifest
+from ..parameters import Settings
+from .cells import Page, read_page
+from .pages import render_index, render_step
+
+__all__ = ["read_verdict", "write_report"]
+
+SUMMARY = "0_summary"
+
+
+def write_report(folder: Path, manifest: Manifest, settings: Settings) -> dict[str, Any]:
+    """Write ``index.html``, a page per step and ``verdict.json`` into ``folder``; returns the verdict."""
+    results = {name: _read_result(folder / "results" / f"{name}.json") for name in manifest.runs}
+    pages = {name: _read_notebook(folder / "notebooks" / f"{name}.ipynb") for name in manifest.runs}
+    verdict = {
+        "schema": 1,
+        "settings": settings.public(),
+        "complete": manifest.complete,
+        "steps": {
+            name: {"status": result["status"], "verdict": result["verdict"], "numbers": result.get("numbers", {})}
+            if (result := results[name]) and manifest.runs[name].status == "done"
+            else {"status": "unknown", "verdict": "", "numbers": {}}
+            for name in manifest.runs
+        },
+    }
+    for name in manifest.runs:
+        if name != SUMMARY:
+            write_text(folder / f"{name}.html", render_step(name, pages, manifest, verdict, settings.lang))
+    write_text(folder / "index.html", render_index(pages, manifest, verdict, settings))
+    write_text(folder / "verdict.json", json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    return verdict
+
+
+def read_verdict(folder: Path) -> dict[str, Any]:
+    """The verdict of a report's folder.  Raises OSError, or ValueError for a file that is none."""
+    verdict = json.loads((Path(folder) / "verdict.json").read_text(encoding="utf-8"))
+    if not isinstance(verdict, dict) or verdict.get("schema") != 1:
+        raise ValueError(f"{folder} holds no report of this version: make it again with `quamba-lab report`")
+    return verdict
+
+
+def _read_result(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _read_notebook(path: Path) -> Page | None:
+    return read_page(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None

@@ -1,0 +1,311 @@
+"""Run every notebook of the workbook for one choice of settings, side by side, and make the report.
+
+One process per notebook; the evaluation of the modes is done once, before, into a cache that all of them read.  What
+became of each notebook is kept in a manifest; an interrupt or a failure still leaves a report, which says what it lacks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from .manifest import Manifest, Run, versions
+from .parameters import Settings
+
+__all__ = ["NOTEBOOKS", "Outcome", "SweepError", "notebooks", "sweep"]
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+LAST = "0_summary"
+"""The summary reads what the steps have written, so it runs when they are done."""
+GRACE = 10.0
+"""Seconds between asking a notebook to stop and ending it."""
+
+
+class SweepError(ValueError):
+    """The workbook cannot be run or its report not be written: one sentence with the way out."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep came to: exit code 0 fine, 1 a step found a fault, 3 a notebook did not finish."""
+
+    folder: Path
+    manifest: Manifest
+    verdict: dict[str, Any]
+
+    @property
+    def exit_code(self) -> int:
+        if not self.manifest.complete:
+            return 3
+        return 1 if any(step["status"] == "fault" for step in self.verdict["steps"].values()) else 0
+
+    def lines(self) -> Iterator[str]:
+        """The outcome in lines for a terminal."""
+        for name, step in self.verdict["steps"].items():
+            yield f"{name}: {step['status']}. {step['verdict']}"
+        for run in self.manifest.unfinished():
+            yield f"{run.name}: {run.status}. {run.reason}"
+        yield f"{self.folder / 'index.html'}"
+
+
+def notebooks(folder: Path = NOTEBOOKS) -> dict[str, Path]:
+    """The workbook's notebooks by name, in order.  Raises :class:`SweepError` where there are none."""
+    found = {path.stem: path for path in sorted(folder.glob("[0-9]_*.ipynb"))}
+    if not found:
+        raise SweepError(f"{folder} holds no notebooks: run from a checkout, installed with pip install -e .")
+    return found
+
+
+def sweep(
+    settings: Settings,
+    output: Path,
+    *,
+    jobs: int | None = None,
+    timeout: float = 900.0,
+    folder: Path = NOTEBOOKS,
+    evaluate: bool = True,
+    command: str | None = None,
+) -> Outcome:
+    """Run the notebooks of ``folder`` and write the report to ``output``, which is replaced as a whole.
+
+    ``jobs``: notebooks at a time, by default one per core; ``timeout``: seconds for each; ``evaluate``: fill the shared
+    cache first.  Raises :class:`SweepError` before anything runs when the report could not be written.
+    """
+    from .report import write_report
+
+    output = Path(output).absolute()
+    if jobs is not None and jobs < 1:
+        raise SweepError(f"jobs is {jobs}: choose at least 1")
+    if not timeout > 0:
+        raise SweepError(f"timeout is {timeout}: choose a number of seconds above 0")
+    found = notebooks(folder)
+    _check_output(output)
+    manifest = Manifest(
+        command or shlex.join(["quamba-lab", *sys.argv[1:]]), settings.public(), {name: Run(name) for name in found},
+        started=_now(), versions=versions(),
+    )  # fmt: skip
+    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        runner = _Runner(settings, manifest, partial, jobs or len(os.sched_getaffinity(0)), timeout, evaluate)
+        runner.run(found)
+        manifest.finished = _now()
+        manifest.write(partial / "manifest.json")
+        verdict = write_report(partial, manifest, settings)
+        _replace(partial, output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Outcome(output, manifest, verdict)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a folder that cannot be written, or that holds something other than a report."""
+    if output.exists() and not output.is_dir():
+        raise SweepError(f"{output} is a file: name a folder for the report")
+    if output.is_dir() and any(output.iterdir()) and not (output / "manifest.json").is_file():
+        raise SweepError(f"{output} holds files that are no report: name an empty or a new folder")
+    parent = next(folder for folder in output.parents if folder.exists())
+    for place in (parent, output):
+        if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+            raise SweepError(f"{place} cannot be written to: name another folder with --output, or change permissions")
+    output.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _replace(partial: Path, output: Path) -> None:
+    os.chmod(partial, 0o755)
+    if output.exists():
+        old = partial.with_name(partial.name + ".old")
+        os.replace(output, old)
+        os.replace(partial, output)
+        shutil.rmtree(old)
+    else:
+        os.replace(partial, output)
+
+
+class _Runner:
+    """The processes of one sweep."""
+
+    def __init__(
+        self, settings: Settings, manifest: Manifest, folder: Path, jobs: int, timeout: float, evaluate: bool
+    ):
+        self.settings, self.manifest, self.folder = settings, manifest, folder
+        self.jobs, self.timeout, self.evaluate = jobs, timeout, evaluate
+        self.results = folder / "results"
+        self.executed = folder / "notebooks"
+        self.logs = folder / "logs"
+        for place in (self.results, self.executed, self.logs):
+            place.mkdir()
+        # Sockets live here: their paths must stay short, so not below the report's folder.
+        self.scratch = Path(tempfile.mkdtemp(prefix="quamba-"))
+        self.running: dict[str, tuple[subprocess.Popen, float]] = {}
+
+    def run(self, found: dict[str, Path]) -> None:
+        """Run every notebook, the summary last; on an interrupt stop what runs and mark the rest."""
+        # Progress is for a person who watches; a log would fill with it.
+        bar = tqdm(total=len(found), unit="notebook", disable=None, mininterval=0.5, desc="Workbook")
+        try:
+            if self.evaluate:
+                bar.set_postfix_str("evaluating the modes")
+                self._evaluate()
+            self._run_all({name: path for name, path in found.items() if name != LAST}, bar)
+            self._run_all({name: path for name, path in found.items() if name == LAST}, bar)
+        except KeyboardInterrupt:
+            for name in list(self.running):
+                self._stop(name, "interrupted", "Somebody stopped the run.")
+            for run in self.manifest.runs.values():
+                if run.status in ("not started", "running"):
+                    run.status, run.reason = "interrupted", "Somebody stopped the run before this notebook began."
+        finally:
+            bar.close()
+            for name in list(self.running):
+                self._stop(name, "killed", "The run ended.")
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _environment(self) -> dict[str, str]:
+        # One thread each: the cores are shared by the notebooks, and a sum over threads would not be reproducible.
+        return os.environ | {
+            "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+            "JUPYTER_RUNTIME_DIR": str(self.scratch), "MPLBACKEND": "agg", "PYTHONHASHSEED": "0",
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        }  # fmt: skip
+
+    def _evaluate(self) -> None:
+        """Fill the shared cache.  A failure is left to the notebooks, whose pages then tell it."""
+        job = {"settings": self.settings.__dict__, "cache": str(self.scratch / "cache")}
+        path = self.scratch / "evaluate.json"
+        path.write_text(json.dumps(job), encoding="utf-8")
+        with (self.logs / "evaluate.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "quamba_lab.steps_run", str(path)], stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, env=self._environment(), start_new_session=True,
+            )  # fmt: skip
+            try:
+                process.wait(self.timeout)
+            except subprocess.TimeoutExpired:
+                pass
+            finally:
+                _end(process)
+
+    def _run_all(self, found: dict[str, Path], bar: tqdm) -> None:
+        waiting = list(found.items())
+        while waiting or self.running:
+            while waiting and len(self.running) < self.jobs:
+                self._start(*waiting.pop(0))
+            time.sleep(0.1)
+            for name, (process, began) in list(self.running.items()):
+                if process.poll() is not None:
+                    self._finish(name)
+                    bar.update()
+                elif time.monotonic() - began > self.timeout:
+                    self._stop(name, "timed out", f"It took longer than the {self.timeout:g} seconds it may take.")
+                    bar.update()
+            bar.set_postfix_str(", ".join(self._progress(name) for name in self.running))
+
+    def _progress(self, name: str) -> str:
+        state = self._state(name)
+        return f"{name} {state.get('cells_done', 0)}/{state.get('cells', 0)}"
+
+    def _state(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.scratch / f"{name}.status.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def _parameters(self, path: Path) -> dict[str, Any]:
+        """The settings that this notebook declares."""
+        import papermill
+
+        settings = self.settings
+        offered = {
+            "model": settings.model, "task": settings.task, "modes": list(settings.modes), "mode_a": settings.mode_a,
+            "mode_b": settings.mode_b, "limit": settings.limit, "layers": list(settings.layers),
+            "item": settings.item, "seed": settings.seed, "device": settings.device, "lang": settings.lang,
+            "results_dir": str(self.results), "cache_dir": str(self.scratch / "cache"),
+        }  # fmt: skip
+        declared = papermill.inspect_notebook(str(path))
+        return {name: value for name, value in offered.items() if name in declared}
+
+    def _start(self, name: str, path: Path) -> None:
+        run = self.manifest.runs[name]
+        run.status = "running"
+        self.manifest.write(self.folder / "manifest.json")
+        job = {
+            "notebook": str(path), "output": str(self.executed / f"{name}.ipynb"),
+            "parameters": self._parameters(path), "status": str(self.scratch / f"{name}.status.json"),
+        }  # fmt: skip
+        job_file = self.scratch / f"{name}.job.json"
+        job_file.write_text(json.dumps(job), encoding="utf-8")
+        with (self.logs / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "quamba_lab.execute", str(job_file)], stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, env=self._environment(), start_new_session=True,
+            )  # fmt: skip
+        self.running[name] = process, time.monotonic()
+
+    def _finish(self, name: str, status: str | None = None, reason: str = "") -> None:
+        """Take a process that has ended off the list and write down what became of its notebook."""
+        process, began = self.running.pop(name)
+        state, run = self._state(name), self.manifest.runs[name]
+        run.seconds = round(time.monotonic() - began, 1)
+        run.cells_done, run.cells = state.get("cells_done", 0), state.get("cells", 0)
+        told = state.get("status", "running")
+        if status is not None:
+            run.status, run.reason = status, reason
+        elif told != "running":
+            run.status, run.reason = told, state.get("reason", "")
+        elif process.returncode < 0:
+            run.status, run.reason = "killed", f"Signal {-process.returncode} ended it."
+        else:
+            run.status = "failed"
+            run.reason = f"It ended with exit code {process.returncode} and no word; see logs/{name}.log."
+        self.manifest.write(self.folder / "manifest.json")
+
+    def _stop(self, name: str, status: str, reason: str) -> None:
+        _end(self.running[name][0])
+        self._finish(name, status, reason)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ask a process to stop (papermill then saves what it has and ends its kernel), and end it if it does not."""
+    import psutil
+
+    if process.poll() is not None:
+        return
+    try:
+        kernels = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        kernels = []
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for kernel in kernels:
+        try:
+            kernel.kill()
+        except psutil.NoSuchProcess:
+            pass
+
+
+def run_steps(settings: Settings, steps: Sequence[int]) -> Iterator[tuple[str, Any]]:
+    """The results of the debug plan's steps, one after the other, without notebooks."""
+    from .steps_run import step_results
+
+    yield from step_results(settings, steps)
