@@ -177,8 +177,8 @@ def _cpu_library(sources: tuple[Path, ...], flags: tuple[str, ...], isa: str, cx
                 if said:
                     raise BuildError(f"{version} could not build {name}: {said.splitlines()[0]} ({' '.join(command)})")
         library = ctypes.CDLL(str(target))
-        shown = " ".join(f for f in [*all_flags, *openmp] if f not in ("-fPIC", "-shared"))
-        library.build_record = f"{version}, {isa}, {shown}, source {digest[:8]}"
+        shown = " ".join(f for f in [*CPU_FLAGS, *flags, *openmp] if f not in ("-fPIC", "-shared"))
+        library.build_record = f"{version} {shown}, {isa}, source {digest[:8]}"
         return library
     raise AssertionError("unreachable: the second pass returns or raises")
 
@@ -305,6 +305,7 @@ class CudaKernel:
     """A loaded kernel: ``kernel(grid, block, shared, *args)`` launches it on torch's current device and stream.
 
     ``signature``: one ``struct`` letter per argument (P pointer, i int32, q int64, f float32, d float64), in order.
+    A signature in braces packs all arguments into one struct, the kernel's only parameter.
     Pointers are integers, ``tensor.data_ptr()``, 0 for null.  A launch packs the arguments into a buffer of the
     thread and calls the driver: a few microseconds, no synchronization, legal inside CUDA graph capture.
     Arguments must belong to the current device.
@@ -320,14 +321,12 @@ class CudaKernel:
         _checked(code, f"loading {name}")
         _checked(driver.cuLibraryGetKernel(ctypes.byref(handle), library, name.encode()), f"finding {name}")
         self._handle = handle.value
-        self._struct = struct.Struct("@" + signature)
-        offsets, position = [], 0
-        for letter in signature:
-            size = struct.calcsize(letter)
-            position = -(-position // size) * size
-            offsets.append(position)
-            position += size
-        self._offsets = offsets
+        letters = signature.strip("{}")
+        self._struct = struct.Struct("@" + letters)
+        self._offsets = [0]  # where each of the kernel's parameters starts in the packed arguments
+        if not signature.startswith("{"):
+            sizes = [struct.calcsize("@" + letters[: i + 1]) for i in range(len(letters))]
+            self._offsets = [end - struct.calcsize(letter) for end, letter in zip(sizes, letters, strict=True)]
         self._local = threading.local()
         self._launch = driver.cuLaunchKernel
 
@@ -338,9 +337,9 @@ class CudaKernel:
                  f"allowing {size} bytes of shared memory")  # fmt: skip
 
     def _buffers(self):
-        arguments = ctypes.create_string_buffer(max(self._struct.size, 1))
+        arguments = ctypes.create_string_buffer(self._struct.size)
         start = ctypes.addressof(arguments)
-        pointers = (ctypes.c_void_p * max(len(self._offsets), 1))(*[start + o for o in self._offsets])
+        pointers = (ctypes.c_void_p * len(self._offsets))(*[start + o for o in self._offsets])
         self._local.buffers = arguments, pointers, ctypes.addressof(pointers)
         return self._local.buffers
 

@@ -1,0 +1,161 @@
+"""``published``: the arithmetic of the published INT8 scan, from csrc/published.*, on the CPU and on the GPU.
+
+On the GPU the same tree of operations, the same fast math and the same contraction as the published kernel
+(enyac-group/Quamba, csrc/selective_scan, 2025-06).  On the CPU the same tree in the same order with standard math.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from .build import CudaKernel, cpu_library, cpu_unavailable, cuda_kernel, cuda_unavailable
+from .kernels import ScanOperator, check_scales, flatten, outputs
+from .types import ScanError, ScanInputs, ScanOutput
+
+__all__ = ["partition", "published", "published_build", "published_continued", "published_taps", "unavailable"]
+
+_LAYOUT = "27P6i"  # struct PublishedScan of csrc/published.h
+_PACK = struct.Struct("@" + _LAYOUT)
+_NO_TAPS = (0,) * 7
+_ONE_THREAD_BELOW = 1_000_000  # (b, d, l, n) elements, about 2 ms: waking a second thread would cost more than it saves
+
+
+def partition(length: int) -> tuple[int, int]:
+    """Threads and items per thread for a sequence: they fix the tree of the sums, so the length fixes the rounding."""
+    for longest, threads, items in ((128, 32, 4), (256, 32, 8), (512, 32, 16), (1024, 64, 16)):
+        if length <= longest:
+            return threads, items
+    return 128, 16
+
+
+@lru_cache(maxsize=1)
+def _host():
+    library = cpu_library("published.cpp")
+    if library.published_size() != _PACK.size:
+        raise AssertionError(f"PublishedScan has {library.published_size()} bytes in C++, {_PACK.size} in Python")
+    return library
+
+
+@lru_cache(maxsize=64)
+def _device_kernel(length_class: tuple[int, int], taps: bool, device: int) -> CudaKernel:
+    threads, items = length_class
+    name = f"published_scan<{threads}, {items}, {str(taps).lower()}>"
+    return cuda_kernel("published.cu", name, f"{{{_LAYOUT}}}", ("--use_fast_math",), device)
+
+
+def _arguments(operands: tuple, y: Tensor, state: Tensor, initial: Tensor | None, taps: tuple[int, ...]) -> tuple:
+    """The fields of struct PublishedScan, in order."""
+    pointers = [0 if t is None else t.data_ptr() for t in operands[:17]]
+    u, B, A_log = operands[0], operands[2], operands[5]
+    b, d, l = u.shape
+    first = 0 if initial is None else initial.data_ptr()
+    return (*pointers, first, y.data_ptr(), state.data_ptr(), *taps, b, d, l, A_log.shape[1], B.shape[1], operands[17])
+
+
+def _run_host(operands: tuple, y: Tensor, state: Tensor, initial: Tensor | None, taps: tuple[int, ...]) -> None:
+    packed = _PACK.pack(*_arguments(operands, y, state, initial, taps))
+    small = state.numel() * operands[0].shape[2] < _ONE_THREAD_BELOW
+    threads = 1 if small else torch.get_num_threads()
+    _host().published_scan(packed, *partition(operands[0].shape[2]), threads)
+
+
+def _run_device(operands: tuple, y: Tensor, state: Tensor, initial: Tensor | None, taps: tuple[int, ...]) -> None:
+    u = operands[0]
+    b, d, l = u.shape
+    if b > 65535:
+        raise ScanError(f"b={b}: the CUDA grid takes at most 65535 sequences, split the batch")
+    index = u.device.index
+    if index != torch.cuda.current_device():
+        with torch.cuda.device(index):
+            return _run_device(operands, y, state, initial, taps)
+    threads, items = partition(l)
+    kernel = _device_kernel((threads, items), taps is not _NO_TAPS, index)
+    kernel((d, b, 1), threads, 0, *_arguments(operands, y, state, initial, taps))
+
+
+def _scan(run, operands: tuple, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    if operands[0].dtype != torch.int8:
+        raise ScanError(f"published takes u as torch.int8, not {operands[0].dtype}: quantize u, or choose torch_fp32")
+    y, state = outputs(operands[0], operands[5], operands[16])
+    run(operands, y, state, initial, _NO_TAPS)
+    return y, state
+
+
+def _published_cpu(*operands) -> tuple[Tensor, Tensor]:
+    return _scan(_run_host, operands)
+
+
+def _published_cuda(*operands) -> tuple[Tensor, Tensor]:
+    return _scan(_run_device, operands)
+
+
+_OPERATOR = ScanOperator("published_scan", _published_cpu, _published_cuda)
+
+
+def unavailable() -> str | None:
+    """None when some build can run here, else why the host build cannot and what to install."""
+    return cpu_unavailable() if cuda_unavailable() else None
+
+
+@torch.compiler.assume_constant_result
+@lru_cache(maxsize=64)
+def published_build(device_type: str, index: int, length: int) -> str:
+    """What runs on this device for this length: compiler, flags, source; builds it if need be."""
+    threads, items = partition(length)
+    if device_type == "cuda":
+        return f"cuda build: {_device_kernel((threads, items), False, index).build_record}, tree {threads}x{items}"
+    return f"host build: {_host().build_record}, standard math, tree {threads}x{items}"
+
+
+def _record(x: ScanInputs) -> str:
+    device = x.u.values.device
+    return published_build(device.type, device.index or 0, x.u.values.shape[2])
+
+
+def published(x: ScanInputs) -> ScanOutput:
+    """The published INT8 kernel's arithmetic (modes 0 and 2-0): CUDA on a GPU, the same tree on the host elsewhere."""
+    y, state = _OPERATOR(x)
+    return ScanOutput(y, state, _record(x))
+
+
+def published_continued(x: ScanInputs, state: Tensor) -> ScanOutput:
+    """:func:`published` starting from ``state``, float32 (b, d, n), instead of zero.
+
+    Raises :class:`ScanError` for a state of another shape, dtype or device.
+    """
+    x.check_shapes()
+    check_scales(x)
+    expected = (x.batch, x.channels, x.states)
+    if tuple(state.shape) != expected or state.dtype != torch.float32 or state.device != x.device:
+        got = f"{state.dtype} {tuple(state.shape)} on {state.device}"
+        raise ScanError(f"the state is {got}: expected torch.float32 {expected} on {x.device}")
+    run = _run_device if x.device.type == "cuda" else _run_host
+    y, last = _scan(run, flatten(x), state.contiguous())
+    return ScanOutput(y, last, _record(x))
+
+
+def published_taps(x: ScanInputs) -> dict[str, Tensor]:
+    """Every operation's output from inside the kernel, float32, keyed and shaped as ``oracle_taps``.
+
+    A template flag of the same kernel: its y is the untapped y bit for bit.  ``contraction`` is summed on its own from
+    zero in the same order, because the kernel's accumulator starts with D*u.
+    """
+    x.check_shapes()
+    check_scales(x)
+    operands = flatten(x)
+    if operands[0].dtype != torch.int8:
+        raise ScanError(f"published takes u as torch.int8, not {operands[0].dtype}: quantize u, or choose torch_fp32")
+    y, state = outputs(operands[0], operands[5], operands[16])
+    per_step = {name: torch.empty(x.u.shape, dtype=torch.float32, device=x.device)
+                for name in ("softplus", "contraction", "skip", "gate")}  # (b, d, l)  # fmt: skip
+    per_state = {name: torch.empty((*x.u.shape, x.states), dtype=torch.float32, device=x.device)
+                 for name in ("decay", "drive", "recurrence")}  # (b, d, l, n)  # fmt: skip
+    taps = {**per_step, **per_state, "output_cast": y}
+    order = ("softplus", "decay", "drive", "recurrence", "contraction", "skip", "gate")
+    run = _run_device if x.device.type == "cuda" else _run_host
+    run(operands, y, state, None, tuple(taps[name].data_ptr() for name in order))
+    return {name: taps[name] for name in (*order, "output_cast")}
