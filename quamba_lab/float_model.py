@@ -1,7 +1,7 @@
 """The FP32 Mamba language model that everything is quantized from and compared with.
 
-Its state dict has the names of transformers' ``MambaForCausalLM`` and its configuration is that class's ``config.json``,
-so a folder written by either is read by both.  Arithmetic: Gu and Dao, "Mamba" (2023), Algorithm 2, in FP32.
+Its state dict has the names of transformers' ``MambaForCausalLM`` and its configuration is that class's
+``config.json``, so a folder written by either is read by both.  Arithmetic: Gu and Dao, "Mamba" (2023), Algorithm 2.
 
 Every stage is a submodule, so that forward hooks see it: ``backbone.layers[i].norm`` and, under
 ``backbone.layers[i].mixer``, ``in_proj``, ``conv1d`` (causal, with its SiLU), ``x_proj``, ``dt_proj`` (without its

@@ -63,7 +63,7 @@ class MambaConfig:
         if "d_model" in values:
             values = _from_state_spaces(values)
         if values.get("hidden_act", "silu") not in ("silu", "swish"):
-            raise ModelFolderError(f"hidden_act is {values['hidden_act']!r}: only 'silu' is supported; use such a model")
+            raise ModelFolderError(f"hidden_act is {values['hidden_act']!r}: only 'silu' is known; choose such a model")
         names = {field.name for field in fields(cls)}
         chosen = {key: value for key, value in values.items() if key in names}
         if chosen.get("time_step_rank") == "auto":
@@ -176,5 +176,5 @@ def read_weights(folder: Path | str, config: MambaConfig, expected: dict[str, tu
             )
     unknown = sorted(set(weights) - set(expected))
     if unknown:
-        raise ModelFolderError(f"{path} has {unknown[0]}, which this Mamba model has no place for: choose a Mamba-1 model")
+        raise ModelFolderError(f"{path} has {unknown[0]}, for which there is no place: choose a Mamba-1 model")
     return {name: weights[name].float() for name in expected}

@@ -43,7 +43,7 @@ def check_scan(scan, device, b, d, n, l, seed):
     torch.testing.assert_close(last.double(), expected_last, rtol=1e-4, atol=1e-4)
     (y * weight).sum().backward()
     (expected * weight).sum().backward()
-    for name, mine, theirs in zip("u dt A B C D z dt_bias".split(), ours, reference, strict=True):
+    for name, mine, theirs in zip(["u", "dt", "A", "B", "C", "D", "z", "dt_bias"], ours, reference, strict=True):
         scale = theirs.grad.abs().max().clamp(min=1e-3)
         error = (mine.grad.double() - theirs.grad).abs().max() / scale
         assert error < 1e-4, f"the gradient of {name} is off by {error:.1e} of its largest value"
