@@ -11,9 +11,11 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import papermill
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.paths import jupyter_runtime_dir
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from traitlets import default
 
@@ -31,6 +33,14 @@ class IPCKernelManager(AsyncKernelManager):
     @default("transport")
     def _transport_default(self) -> str:
         return "tcp" if sys.platform == "win32" else "ipc"
+
+    @default("ip")
+    def _ip_default(self) -> str:
+        # For files the "address" is a path.  jupyter_client's own default is one name in the working folder, which
+        # every kernel would share.
+        if self.transport != "ipc":
+            return super()._ip_default()
+        return str(Path(jupyter_runtime_dir()) / f"k{uuid4().hex[:12]}")
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any], status: Path) -> dict[str, Any]:

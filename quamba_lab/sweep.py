@@ -1,11 +1,12 @@
 """Run every notebook of the workbook for one choice of settings, side by side, and make the report.
 
-One process per notebook; the evaluation of the modes is done once, before, into a cache that all of them read.  What
-became of each notebook is kept in a manifest; an interrupt or a failure still leaves a report, which says what it lacks.
+One process per notebook; the evaluation of the modes is done once, before, into a cache that all of them read.
+What became of each notebook is kept in a manifest; an interrupt or a failure still leaves a report, which says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -196,9 +197,8 @@ class _Runner:
                 stdin=subprocess.DEVNULL, env=self._environment(), start_new_session=True,
             )  # fmt: skip
             try:
-                process.wait(self.timeout)
-            except subprocess.TimeoutExpired:
-                pass
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(self.timeout)
             finally:
                 _end(process)
 
@@ -298,10 +298,8 @@ def _end(process: subprocess.Popen) -> None:
         process.kill()
         process.wait()
     for kernel in kernels:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             kernel.kill()
-        except psutil.NoSuchProcess:
-            pass
 
 
 def run_steps(settings: Settings, steps: Sequence[int]) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Markdown of the notebooks as HTML: everything escaped, formulas as MathML, so that a page needs no script for them."""
+"""Markdown of the notebooks as HTML: everything escaped, formulas as MathML, which needs no script."""
 
 from __future__ import annotations
 
