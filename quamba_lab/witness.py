@@ -1,0 +1,139 @@
+"""The record of what really ran: which scan and build at each layer, and what it was really given.
+
+A mode is a promise; this is the evidence.  A forward hook on every scan keeps the last call's first item, and
+:meth:`Recorder.witness` counts only when asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .quantized import Quantized
+
+__all__ = ["LayerWitness", "Recorder", "TensorWitness", "Witness", "WitnessError", "describe"]
+
+
+class WitnessError(ValueError):
+    """Nothing ran yet."""
+
+
+@dataclass(frozen=True)
+class TensorWitness:
+    """``distinct``: how many different values the tensor has (NaNs count as one); ``scale`` is None without codes."""
+
+    dtype: str
+    device: str
+    shape: tuple[int, ...]
+    distinct: int
+    scale: float | None
+
+
+def describe(x: Quantized | torch.Tensor) -> TensorWitness:
+    """The facts of one tensor."""
+    values = x.values if isinstance(x, Quantized) else x
+    scale = x.scale if isinstance(x, Quantized) else None
+    return TensorWitness(
+        str(values.dtype).removeprefix("torch."),
+        str(values.device),
+        tuple(values.shape),
+        torch.unique(values).numel(),
+        None if scale is None else float(scale),
+    )
+
+
+@dataclass(frozen=True)
+class LayerWitness:
+    """One layer's last scan: its registered name, its build, the first item's operands, and the state's scale."""
+
+    layer: int
+    scan: str
+    build: str
+    operands: dict[str, TensorWitness]
+    state_scale: float | None
+
+    @property
+    def u(self) -> TensorWitness:
+        return self.operands["u"]
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What ran in a model's last forward: the mode asked for, each layer's record, and the process's settings."""
+
+    mode: str
+    environment: tuple[str, ...]
+    batch: int
+    layers: tuple[LayerWitness, ...]
+    settings: dict[str, Any]
+
+    def ran(self) -> set[tuple[str, str, str]]:
+        """Every (scan, build, dtype of u) that occurred.  More than one: the layers did not do the same thing."""
+        return {(layer.scan, layer.build, layer.u.dtype) for layer in self.layers}
+
+    def same_path_as(self, other: Witness) -> bool:
+        """Whether two modes ran the very same scans on equally many distinct values of u: an inert switch, perhaps."""
+        paths = [[(x.scan, x.build, x.u.dtype, x.u.distinct) for x in w.layers] for w in (self, other)]
+        return paths[0] == paths[1]
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    def table(self):
+        """A pandas table, one row per layer."""
+        import pandas as pd
+
+        rows = [
+            {
+                "layer": x.layer, "scan": x.scan, "build": x.build, "device": x.u.device, "u dtype": x.u.dtype,
+                "distinct u": x.u.distinct, "u scale": x.u.scale, "state scale": x.state_scale,
+            }
+            for x in self.layers
+        ]  # fmt: skip
+        return pd.DataFrame(rows).set_index("layer")
+
+
+def process_settings() -> dict[str, Any]:
+    """The switches of this process that can change a result."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cuda_matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "flush_denormal": bool((torch.tensor(1e-40) * 1).item() == 0.0),
+    }
+
+
+class Recorder:
+    """Watches the ``scan`` of each of ``layers`` from outside."""
+
+    def __init__(self, layers: nn.ModuleList):
+        self._last: dict[int, tuple[str, str, int, dict[str, Quantized], Any]] = {}
+        for index, layer in enumerate(layers):
+            layer.scan.register_forward_hook(lambda module, args, output, i=index: self._keep(i, module, *args, output))
+
+    def _keep(self, index: int, module: nn.Module, inputs: Any, output: Any) -> None:
+        first = {
+            name: q if name in ("A_log", "D", "dt_bias") else q.map(lambda v: v[:1].clone())
+            for name, q in inputs.operands().items()
+        }
+        self._last[index] = (module.scan, output.build, inputs.batch, first, inputs.state_scale)
+
+    def witness(self, mode: str, environment: tuple[str, ...]) -> Witness:
+        """The last forward's record.  Raises :class:`WitnessError` when there was none."""
+        if not self._last:
+            raise WitnessError("nothing has run yet, so there is nothing to witness: call model(tokens) first")
+        layers = tuple(
+            LayerWitness(
+                index, scan, build, {name: describe(q) for name, q in operands.items()},
+                None if state_scale is None else float(state_scale),
+            )
+            for index, (scan, build, _, operands, state_scale) in sorted(self._last.items())
+        )  # fmt: skip
+        batch = next(iter(self._last.values()))[2]
+        return Witness(mode, environment, batch, layers, process_settings())
