@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import published as _published
+from .decode import prefill_then_decode, step_in
 from .oracle import oracle, oracle_taps
 from .torch_scan import torch_fp32, torch_fp64, torch_int8, torch_taps
 from .types import OPERANDS, OPERATIONS, ScanError, ScanInputs, ScanOutput, random_inputs
@@ -25,11 +27,13 @@ __all__ = [
     "ScanError",
     "ScanInputs",
     "ScanOutput",
+    "generate",
     "get",
     "names",
     "random_inputs",
     "register",
     "run",
+    "step",
     "unavailable",
     "unregister",
 ]
@@ -116,7 +120,37 @@ def run(name: str, inputs: ScanInputs) -> ScanOutput:
     return output
 
 
-register("oracle", oracle, summary="FP64, sequential: the reference", taps=oracle_taps)
-register("torch_int8", torch_int8, taps=torch_taps, u_dtypes=(torch.int8,))
-register("torch_fp32", torch_fp32, taps=torch_taps)
-register("torch_fp64", torch_fp64, taps=lambda x: torch_taps(x, torch.float64))
+def _step_of(name: str) -> Callable:
+    chosen = get(name).step
+    if chosen is None:
+        raise ScanError(
+            f"scan {name!r} has no decode step: register it with step=fn(token inputs, state, exact) -> ScanOutput; "
+            "its state at a token cannot be found from outside"
+        )
+    return chosen
+
+
+def step(name: str, inputs: ScanInputs, state: Tensor, *, exact: bool = False) -> ScanOutput:
+    """One token of decoding: y, float16 (b, 1, d), and the next state, (b, d, n).
+
+    ``inputs``: l = 1.  ``state``: INT8 codes of ``inputs.state_scale``, requantized after the token as the published
+    decode does (see :mod:`quamba_lab.scans.decode`); with ``exact`` a float32 state (float64 for the float64 scans),
+    never rounded to codes.  Raises :class:`ScanError` for inputs that do not fit and for a scan without a step.
+    """
+    return _step_of(name)(inputs, state, exact)
+
+
+def generate(name: str, inputs: ScanInputs, prefill: int, *, exact: bool = False) -> ScanOutput:
+    """:func:`run` on the first ``prefill`` tokens, then :func:`step` on each of the others, as generation does."""
+    return prefill_then_decode(lambda x: run(name, x), _step_of(name), inputs, prefill, exact)
+
+
+_IN_FP32, _IN_FP64 = step_in(torch.float32), step_in(torch.float64)
+register("oracle", oracle, summary="FP64, sequential: the reference", taps=oracle_taps, step=_IN_FP64)
+register(
+    "published", _published.published, taps=_published.published_taps, step=_published.published_step,
+    unavailable=_published.unavailable, u_dtypes=(torch.int8,),
+)  # fmt: skip
+register("torch_int8", torch_int8, taps=torch_taps, step=_IN_FP32, u_dtypes=(torch.int8,))
+register("torch_fp32", torch_fp32, taps=torch_taps, step=_IN_FP32)
+register("torch_fp64", torch_fp64, taps=lambda x: torch_taps(x, torch.float64), step=_IN_FP64)

@@ -7,16 +7,21 @@ On the GPU the same tree of operations, the same fast math and the same contract
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from .build import CudaKernel, cpu_library, cpu_unavailable, cuda_kernel, cuda_unavailable
+from .decode import check_step, decode_step
 from .kernels import ScanOperator, check_scales, flatten, outputs
 from .types import ScanError, ScanInputs, ScanOutput
 
-__all__ = ["partition", "published", "published_build", "published_continued", "published_taps", "unavailable"]
+__all__ = [
+    "partition", "published", "published_build", "published_continued", "published_step", "published_taps",
+    "unavailable",
+]  # fmt: skip
 
 _LAYOUT = "27P6i"  # struct PublishedScan of csrc/published.h
 _PACK = struct.Struct("@" + _LAYOUT)
@@ -101,19 +106,22 @@ def unavailable() -> str | None:
     return cpu_unavailable() if cuda_unavailable() else None
 
 
-@torch.compiler.assume_constant_result
 @lru_cache(maxsize=64)
-def published_build(device_type: str, index: int, length: int) -> str:
-    """What runs on this device for this length: compiler, flags, source; builds it if need be."""
-    threads, items = partition(length)
+def _build_text(device_type: str, index: int, threads: int, items: int) -> str:
     if device_type == "cuda":
         return f"cuda build: {_device_kernel((threads, items), False, index).build_record}, tree {threads}x{items}"
     return f"host build: {_host().build_record}, standard math, tree {threads}x{items}"
 
 
+@torch.compiler.assume_constant_result
+def published_build(device_type: str, index: int, threads: int, items: int) -> str:
+    """What runs on this device for this partition: compiler, flags, source; builds it if need be."""
+    return _build_text(device_type, index, threads, items)
+
+
 def _record(x: ScanInputs) -> str:
     device = x.u.values.device
-    return published_build(device.type, device.index or 0, x.u.values.shape[2])
+    return published_build(device.type, device.index or 0, *partition(x.u.values.shape[2]))
 
 
 def published(x: ScanInputs) -> ScanOutput:
@@ -136,6 +144,14 @@ def published_continued(x: ScanInputs, state: Tensor) -> ScanOutput:
     run = _run_device if x.device.type == "cuda" else _run_host
     y, last = _scan(run, flatten(x), state.contiguous())
     return ScanOutput(y, last, _record(x))
+
+
+def published_step(x: ScanInputs, state: Tensor, exact: bool = False) -> ScanOutput:
+    """One token: the published decode, or with ``exact`` the kernel itself going on from a float32 state."""
+    if not exact:
+        return decode_step(x, state)
+    check_step(x, state, exact)
+    return published_continued(replace(x, state_scale=None), state.float())
 
 
 def published_taps(x: ScanInputs) -> dict[str, Tensor]:
