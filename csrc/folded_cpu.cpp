@@ -27,6 +27,12 @@
 #include <omp.h>
 #endif
 
+#if defined(__clang__)
+#define NO_VECTOR __attribute__((noinline))
+#else
+#define NO_VECTOR __attribute__((noinline, optimize("no-tree-vectorize")))
+#endif
+
 namespace {
 
 using namespace vector16;
@@ -73,31 +79,31 @@ Buffer<T> buffer(int64_t count) {
 
 // ------------------------------------------------------------------------------------------ FP64 functions, in lanes
 
-// 2^x - 1, relative error below 2^-44: Taylor's series on |r| <= 1/2.  Free of branches, so compilers vectorize it.
+// 2^x - 1, relative error below 2^-43: the Chebyshev polynomial of (2^r - 1) / r on |r| <= 1/2.  Free of branches, so
+// that compilers vectorize it, and of fused operations, so that every build gives the same bits.
 inline double exp2_minus_one(double x) {
-    x = x < -1000.0 ? -1000.0 : x > 1000.0 ? 1000.0 : x;
+    x = x > -1000.0 ? x : -1000.0;
+    x = x < 1000.0 ? x : 1000.0;
     constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding it leaves an integer in the low bits
-    const double shifted = x + kRound, whole = shifted - kRound, r = (x - whole) * 0.69314718055994530942;
-    double p = 1.0 / 39916800;
-    p = p * r + 1.0 / 3628800;
-    p = p * r + 1.0 / 362880;
-    p = p * r + 1.0 / 40320;
-    p = p * r + 1.0 / 5040;
-    p = p * r + 1.0 / 720;
-    p = p * r + 1.0 / 120;
-    p = p * r + 1.0 / 24;
-    p = p * r + 1.0 / 6;
-    p = p * r + 0.5;
-    p = p * r * r + r;
+    const double shifted = x + kRound, r = x - (shifted - kRound);
+    double p = 1.0203121063391729e-07;
+    p = p * r + 1.3255224878668817e-06;
+    p = p * r + 1.525268684626772e-05;
+    p = p * r + 0.00015403455852453838;
+    p = p * r + 0.0013333558179043112;
+    p = p * r + 0.009618129159402558;
+    p = p * r + 0.055504108664760424;
+    p = p * r + 0.2402265069581299;
+    p = p * r + 0.6931471805599453;
     int64_t bits;
     std::memcpy(&bits, &shifted, 8);
     bits = (bits + 1023) << 52;
     double power;
     std::memcpy(&power, &bits, 8);
-    return power * p + (power - 1.0);
+    return power * (p * r) + (power - 1.0);
 }
 
-// log(1 + e^x) without overflow: max(x, 0) + 2 atanh(e / (2 + e)) with e = e^-|x|; relative error below 2^-44.
+// log(1 + e^x) without overflow: max(x, 0) + 2 atanh(e / (2 + e)) with e = e^-|x|; relative error below 2^-42.
 inline double softplus(double x) {
     const double size = x < 0 ? -x : x, e = exp2_minus_one(size * -1.4426950408889634074) + 1.0;
     const double s = e / (2.0 + e), q = s * s;
@@ -119,7 +125,7 @@ void transpose(const int8_t* codes, int8_t* rows, int64_t n, int64_t l, int64_t 
 }
 
 // A channel's step sizes (256) and decays minus one (256, width); only the codes that are `used`.
-void channel_tables(const Problem& q, int64_t c, const bool* used, float* step, float* decay) {
+void channel_tables(const Problem& q, int64_t c, const bool* used, float* __restrict step, float* __restrict decay) {
     alignas(64) double sizes[256], rate[256];
     const double bias = q.bias ? q.scale.bias * q.bias[c] : 0.0;
     for (int code = 0; code < 256; ++code) sizes[code] = q.scale.dt * (code - 128) + bias;
@@ -131,7 +137,8 @@ void channel_tables(const Problem& q, int64_t c, const bool* used, float* step, 
     for (int code = 0; code < 256; ++code) {
         if (!used[code]) continue;
         float* row = decay + code * q.width;
-        for (int64_t k = 0; k < q.width; ++k) row[k] = float(exp2_minus_one(sizes[code] * rate[k]));
+        for (int64_t r = 0; r < q.width; r += 16)
+            for (int k = 0; k < 16; ++k) row[r + k] = float(exp2_minus_one(sizes[code] * rate[r + k]));
     }
 }
 
@@ -150,7 +157,7 @@ void codes_in_use(const Problem& q, int64_t c, int64_t first, int64_t last, bool
 
 struct Lane {  // one channel of the ones that take turns, over one block of steps
     const int8_t* dt;
-    const float *drive, *decay;  // dt u_q (steps); the table (256, width)
+    const float *input, *step, *decay;  // u_q (steps); the tables of dt (256) and of decays minus one (256, width)
     float *state, *sums;         // (width); (steps, padded to whole sixteens)
     int64_t position;            // (item * d + channel) * l + the block's first step, for the taps
 };
@@ -168,8 +175,9 @@ void recurrence(const Problem& q, const Lane* lane, const float* B, const float*
         for (int s = 0; s < count; ++s) {
             const int64_t t = start + s;
             for (int k = 0; k < K; ++k) {
-                const float* decay = lane[k].decay + (int64_t(lane[k].dt[t]) + 128) * width;
-                const Row input = spread(lane[k].drive[t]);
+                const int64_t code = int64_t(lane[k].dt[t]) + 128;
+                const float* decay = lane[k].decay + code * width;
+                const Row input = mul(spread(lane[k].step[code]), spread(lane[k].input[t]));
                 Row sum = zero();
                 for (int r = 0; r < rows; ++r) {
                     const Row drive = mul(input, load(B + t * width + r * 16));
@@ -215,7 +223,8 @@ void recurrence(const Problem& q, const Lane* lane, const float* B, const float*
 // ------------------------------------------------------------------------------------------------------------ one job
 
 struct Scratch {  // of one thread
-    Buffer<float> decay, step, state, B, C, drive, input, sums, out;
+    Buffer<float> decay, step, state, B, C, input, sums, out;
+    Buffer<double> gate;
     Buffer<uint16_t> half, tile;
     int64_t block;  // steps at a time
 
@@ -224,34 +233,52 @@ struct Scratch {  // of one thread
         decay = buffer<float>(channels * 256 * q.width), step = buffer<float>(channels * 256);
         state = buffer<float>(channels * q.width);
         B = buffer<float>(block * q.width), C = buffer<float>(block * q.width);
-        drive = buffer<float>(kTogether * block), input = buffer<float>(kTogether * block);
-        sums = buffer<float>(kTogether * block), out = buffer<float>(block);
-        half = buffer<uint16_t>(block), tile = buffer<uint16_t>(block * channels);
+        input = buffer<float>(kTogether * block), sums = buffer<float>(kTogether * block);
+        out = buffer<float>(block), gate = buffer<double>(block);
+        half = buffer<uint16_t>(kTogether * block), tile = buffer<uint16_t>(block * channels);
     }
 };
 
-// Bracket, skip, gate and cast of one channel over one block: sums -> column of the tile.
+// out[t] = table[code of t].  Plain loads: compilers turn this into gathers, which are slower.
+NO_VECTOR void look_up(const double* table, const int8_t* codes, double* out, int64_t steps) {
+    for (int64_t t = 0; t < steps; ++t) out[t] = table[codes[t] + 128];
+}
+
+// Bracket, skip, gate and cast of one channel over one block: sums -> half.
 template <bool TAPS>
 void finish(const Problem& q, int64_t c, int64_t position, const float* sums, const float* input, int64_t steps,
-            Scratch& own, uint16_t* column, int64_t pitch) {
+            Scratch& own, uint16_t* half) {
     const double skip = q.D ? folded::skip(q.scale.D * q.D[c], q.scale.B, q.scale.C) : 0.0;
     const double plain = q.scale.B * q.scale.C * q.scale.u;
     float* out = own.out.get();
-    if (q.z) {
-        const int8_t* z = q.z + position;
-        for (int64_t t = 0; t < steps; ++t) out[t] = float((sums[t] + skip * input[t]) * q.gates[z[t] + 128]);
-    } else {
-        for (int64_t t = 0; t < steps; ++t) out[t] = float((sums[t] + skip * input[t]) * plain);
-    }
+    double* gate = own.gate.get();
+    if (q.z)
+        look_up(q.gates, q.z + position, gate, steps);
+    else
+        std::fill(gate, gate + steps, plain);
+    for (int64_t t = 0; t < steps; ++t) out[t] = float((sums[t] + skip * input[t]) * gate[t]);
     if (TAPS)
         for (int64_t t = 0; t < steps; ++t) {
             const double bracket = sums[t] + skip * input[t];
             q.taps.contraction[position + t] = sums[t] * plain;
             q.taps.skip[position + t] = bracket * plain;
-            q.taps.gate[position + t] = bracket * (q.z ? q.gates[q.z[position + t] + 128] : plain);
+            q.taps.gate[position + t] = bracket * gate[t];
         }
-    for (int64_t t = 0; t < steps; t += 16) store_half(own.half.get() + t, out + t);
-    for (int64_t t = 0; t < steps; ++t) column[t * pitch] = own.half[t];
+    for (int64_t t = 0; t < steps; t += 16) store_half(half + t, out + t);
+}
+
+// Columns of float16 into the tile (steps, channels): four channels as one 8-byte number, or one by itself.
+void place(const uint16_t* half, int64_t pitch, int together, int64_t steps, uint16_t* tile, int64_t channels) {
+    if (together == kTogether) {
+        static_assert(kTogether == 4, "four float16 make one 8-byte number");
+        const uint16_t *h0 = half, *h1 = half + pitch, *h2 = half + 2 * pitch, *h3 = half + 3 * pitch;
+        for (int64_t t = 0; t < steps; ++t) {
+            const uint16_t four[4] = {h0[t], h1[t], h2[t], h3[t]};
+            std::memcpy(tile + t * channels, four, 8);
+        }
+    } else {
+        for (int64_t t = 0; t < steps; ++t) tile[t * channels] = half[t];
+    }
 }
 
 template <bool TAPS>
@@ -279,26 +306,26 @@ void job(const Problem& q, int64_t c0, int64_t channels, int64_t first, int64_t 
                 Lane lane[kTogether];
                 for (int k = 0; k < together; ++k) {
                     const int64_t position = (item * q.d + c0 + i + k) * q.l + start;
-                    float *input = own.input.get() + k * own.block, *drive = own.drive.get() + k * own.block;
-                    const float* step = own.step.get() + (i + k) * 256;
-                    const int8_t* dt = q.dt + position;
+                    float* input = own.input.get() + k * own.block;
                     if (q.u)
                         for (int64_t t = 0; t < steps; ++t) input[t] = float(q.u[position + t]);
                     else
                         std::memcpy(input, q.u_float + position, steps * sizeof(float));
-                    for (int64_t t = 0; t < steps; ++t) drive[t] = step[dt[t] + 128] * input[t];
+                    const float* step = own.step.get() + (i + k) * 256;
+                    const int8_t* dt = q.dt + position;
                     if (TAPS)
                         for (int64_t t = 0; t < steps; ++t) q.taps.dt[position + t] = step[dt[t] + 128];
-                    lane[k] = {dt, drive, own.decay.get() + (i + k) * 256 * width, own.state.get() + (i + k) * width,
-                               own.sums.get() + k * own.block, position};
+                    lane[k] = {dt, input, step, own.decay.get() + (i + k) * 256 * width,
+                               own.state.get() + (i + k) * width, own.sums.get() + k * own.block, position};
                 }
                 if (together == kTogether)
                     recurrence<kTogether, TAPS>(q, lane, own.B.get(), own.C.get(), steps);
                 else
                     recurrence<1, TAPS>(q, lane, own.B.get(), own.C.get(), steps);
                 for (int k = 0; k < together; ++k)
-                    finish<TAPS>(q, c0 + i + k, lane[k].position, lane[k].sums, own.input.get() + k * own.block, steps,
-                                 own, own.tile.get() + i + k, channels);
+                    finish<TAPS>(q, c0 + i + k, lane[k].position, lane[k].sums, lane[k].input, steps, own,
+                                 own.half.get() + k * own.block);
+                place(own.half.get(), own.block, together, steps, own.tile.get() + i, channels);
                 i += together;
             }
             for (int64_t t = 0; t < steps; ++t)
