@@ -1,0 +1,297 @@
+"""Step 3: do the scans turn codes into the same values?  Proven over all 256 codes, not sampled.
+
+The plan's four questions: (a) is the value always code x scale, (b) in which order are scales applied, (c) is a code
+clipped, (d) is the conversion of types the same.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from .. import scans
+from ..scans import OPERANDS, ScanInputs
+from .probes import audit_operand, drive_association, skip_position, state_rounding
+from .result import StepResult, chart, control, significant
+from .what_if import what_if
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .workbook import Workbook
+
+__all__ = ["Dequantization", "audit", "dequantization"]
+
+QUESTIONS = {
+    "formula": "Is it always code x scale?",
+    "scale order": "In which order are the scales applied?",
+    "clipping": "Is a code clipped?",
+    "conversion": "Is the conversion of types the same?",
+}
+
+
+def auditable(extra: Iterable[str] = ()) -> list[str]:
+    """The registered scans that can run here, those of ``extra`` first."""
+    ordered = [*dict.fromkeys([*extra, *scans.names()])]
+    return [name for name in ordered if name in scans.names() and scans.unavailable(name) is None]
+
+
+@functools.lru_cache(maxsize=4096)
+def _probe(name: str, fn: Any, operand: str, scale: float) -> Any:
+    """One audit, kept: layers that share a scale share its answer."""
+    import torch
+
+    return audit_operand(functools.partial(scans.run, name), operand, torch.tensor(scale))
+
+
+def audit(inputs_by_layer: dict[int, ScanInputs], names: Sequence[str]) -> pd.DataFrame:
+    """One row per layer, scan and operand: how many of the 256 codes have the value code x scale."""
+    rows = []
+    for layer, inputs in inputs_by_layer.items():
+        for name in names:
+            for operand, quantized in inputs.operands().items():
+                if quantized.scale is not None:
+                    found = _probe(name, scans.get(name).fn, operand, float(quantized.scale))
+                    rows.append({"layer": layer, "scan": name, **asdict(found)})
+    columns = ["layer", "scan", "operand", "scale", "seen_in", "bits", "exact", "worst_ulp", "worst_code", "lowest",
+               "conversion", "note"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _orders(inputs: ScanInputs, names: Sequence[str]) -> pd.DataFrame:
+    """One row per scan: association of dt·B·u, where D·u enters, rounding and range of the returned state."""
+    rows = []
+    for name in names:
+        run = functools.partial(scans.run, name)
+        row: dict[str, Any] = {"scan": name}
+        try:
+            matches = drive_association(run, inputs)
+            best = max(matches, key=matches.get) if matches else "not visible: no float32 state"
+            row["association"] = best if not matches or matches[best] == 1.0 else f"none exactly; nearest {best}"
+            row["association_share"] = matches[best] if matches else float("nan")
+            row["skip_enters"] = skip_position(run)
+            row |= {f"state_{key}": value for key, value in state_rounding(run).items()}
+        except Exception as error:  # a stranger's scan may raise anything
+            row["association"] = f"not seen: {type(error).__name__}: {error}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dequantization(StepResult):
+    """The audit of step 3; ``what_if_by_layer`` holds what each alternative would do to y."""
+
+    STEP = 3
+    NAME = "dequantization"
+    TITLE = "Dequantization, proven over all 256 codes"
+    pair: tuple[str, str] = ("", "")
+    what_if_by_layer: dict[int, pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    def figures(self) -> list[tuple[str, Figure, str]]:
+        audit_table = self.frames["Audit"]
+        wrong = int((audit_table["exact"] < 256).sum())
+        alt = (
+            f"Codes out of 256 with the value code x scale, for each scan and operand, the least over the layers: "
+            f"{'all 256 everywhere' if not wrong else f'{wrong} of {len(audit_table)} audits find fewer'}."
+        )
+        pictures = [("audit", self.figure(), alt)]
+        if self.what_if_by_layer:
+            layer = next(iter(self.what_if_by_layer))
+            table = self.what_if_by_layer[layer]
+            worst = table.loc[table["error_rms"].idxmax()]
+            pictures.append(
+                (
+                    "what-if",
+                    self.what_if_figure(layer),
+                    f"What each alternative dequantization would do to y at layer {layer}; the largest, "
+                    f"{worst['alternative']}, would change {100 * worst['share_of_y_changed']:.3g} % of the values, "
+                    f"error/RMS {worst['error_rms']:.2g}.",
+                )
+            )
+        return pictures
+
+    def figure(self, layer: int | None = None) -> Figure:
+        """Scans x operands: the number of exact codes, at one layer or the least over the layers."""
+        from .. import plots
+
+        table = self.frames["Audit"]
+        table = table if layer is None else table[table["layer"] == layer]
+        cells = table.pivot_table(index="scan", columns="operand", values="exact", aggfunc="min", sort=False)
+        cells = cells.reindex(columns=[name for name in OPERANDS if name in cells.columns])
+        where = "least over the layers" if layer is None else f"layer {layer}"
+        return plots.grid(
+            cells, title=f"Codes out of 256 whose value is code x scale ({where})", good=256, label="operand"
+        )
+
+    def what_if_figure(self, layer: int) -> Figure:
+        """Error/RMS of y under each alternative, with the error of the float16 cast as the reference."""
+        from .. import plots
+
+        table = self.what_if_by_layer[layer]
+        shown = pd.DataFrame(
+            {
+                "label": table["alternative"], "value": table["error_rms"].where(table["error_rms"] > 0),
+                "low": float("nan"), "high": float("nan"), "group": "2-1",
+            }
+        )  # fmt: skip
+        ratio = table["error_rms"] / table["times_cast"].where(table["times_cast"] > 0)
+        cast = ratio.dropna()
+        return plots.dots(
+            shown, title=f"What each difference would do to y (layer {layer}); dashed: what float16 does anyway",
+            xlabel="RMS of the change of y / RMS of y", reference=float(cast.iloc[0]) if len(cast) else None, log=True,
+        )  # fmt: skip
+
+    def view_data(self) -> dict[str, Any]:
+        table = self.frames["Audit"]
+        layers = sorted(int(v) for v in table["layer"].unique())
+        if not layers:
+            return super().view_data()
+        frames = {}
+        for layer in layers:
+            part = table[table["layer"] == layer]
+            frames[(layer,)] = {
+                "columns": ["scan", "operand", "scale", "exact of 256", "seen in", "worst ULP"],
+                "rows": part[["scan", "operand", "scale", "exact", "seen_in", "worst_ulp"]].values.tolist(),
+            }
+        charts = [
+            chart("audit", "Codes whose value is code x scale", self.verdict, "table", ["layer"], frames),
+        ]
+        effects = {
+            (layer,): {"series": [{"name": "change of y", "values": part["error_rms"].tolist()}]}
+            for layer, part in self.what_if_by_layer.items()
+        }
+        if effects:
+            for layer in layers:
+                effects.setdefault((layer,), {"series": [], "note": "This layer's alternatives were not computed."})
+            first = next(iter(self.what_if_by_layer.values()))
+            charts.append(
+                chart(
+                    "what-if", "What each difference would do to y", self.figures()[-1][2], "bars", ["layer"], effects,
+                    x={"label": "alternative", "values": first["alternative"].tolist()},
+                    y={"label": "RMS of the change / RMS of y", "scale": "log"},
+                )
+            )  # fmt: skip
+        return {"controls": [control("layer", "Layer", layers)], "charts": charts}
+
+
+def _sentences(
+    audit_table: pd.DataFrame, orders: pd.DataFrame, effects: pd.DataFrame | None, pair: tuple[str, str]
+) -> pd.DataFrame:
+    """The plan's four questions, each with a sentence computed from the audit."""
+    of_pair = audit_table[audit_table["scan"].isin(pair)]
+    seen = of_pair[of_pair["bits"] > 0]
+    wrong = seen[seen["exact"] < 256]
+    answers = {}
+    named = " and ".join(dict.fromkeys(pair))
+    if seen.empty:
+        answers["formula"] = f"Nothing could be seen of {named}."
+    elif wrong.empty:
+        answers["formula"] = (
+            f"Yes in {named}: all 256 codes of each of {seen['operand'].nunique()} operands, at every layer audited, "
+            f"have the value code x scale, as far as each can be seen (24 bits; z 11 bits)."
+        )
+    else:
+        worst = wrong.loc[wrong["exact"].idxmin()]
+        answers["formula"] = (
+            f"No: {worst['scan']} gives {256 - worst['exact']} of 256 codes of {worst['operand']} another value at "
+            f"layer {worst['layer']}, worst at code {worst['worst_code']} ({significant(worst['worst_ulp'])} ULP)."
+        )
+    rows = {row["scan"]: row for row in orders.to_dict("records") if row["scan"] in pair}
+    if rows:
+        parts = [
+            f"{name} takes {row['association']} and adds D·u {row.get('skip_enters', 'unseen')}"
+            for name, row in rows.items()
+        ]
+        answers["scale order"] = "; ".join(parts) + "."
+        ranges = "; ".join(
+            f"{name} returns states in {row.get('state_range', 'unseen')}, ties {row.get('state_ties', 'unseen')}"
+            for name, row in rows.items()
+        )
+        clipped = seen[(seen["lowest"] > -127.5)]
+        answers["clipping"] = (
+            ("No operand is clipped: code -128 is -128 x scale" if clipped.empty
+             else f"Code -128 is clipped in {', '.join(sorted(set(clipped['operand'])))}") + f"; {ranges}."
+        )
+    kinds = sorted(set(seen["conversion"]))
+    answers["conversion"] = (
+        f"The same in both: {kinds[0]}." if len(kinds) == 1 else f"Found: {', '.join(kinds) or 'none could be seen'}."
+    )
+    table = pd.DataFrame(
+        [{"question": QUESTIONS[key], "answer": answers.get(key, "Not seen."), "key": key} for key in QUESTIONS]
+    )
+    if effects is not None:
+        largest = effects.groupby("question")["error_rms"].max()
+        worst_effect = effects.loc[effects.groupby("question")["error_rms"].idxmax()].set_index("question")["effect"]
+        table["largest_possible_change_of_y"] = [largest.get(key, float("nan")) for key in QUESTIONS]
+        table["that_would_be"] = [worst_effect.get(key, "not measured") for key in QUESTIONS]
+    return table.drop(columns="key")
+
+
+def audit_scans(
+    inputs_by_layer: dict[int, ScanInputs], pair: tuple[str, str], settings: dict[str, Any],
+    names: Sequence[str] | None = None, what_if_layers: Sequence[int] | None = None,
+) -> Dequantization:  # fmt: skip
+    """Step 3 on given inputs: ``pair`` names the two scans in question, ``names`` all that are audited."""
+    names = auditable(pair) if names is None else list(names)
+    audit_table = audit(inputs_by_layer, names)
+    first = next(iter(inputs_by_layer.values()), None)
+    orders = _orders(first, names) if first is not None else pd.DataFrame(columns=["scan"])
+    chosen = list(inputs_by_layer)[:1] if what_if_layers is None else what_if_layers
+    effects = {layer: what_if(inputs_by_layer[layer]) for layer in chosen if layer in inputs_by_layer}
+    questions = _sentences(audit_table, orders, next(iter(effects.values()), None), pair)
+    of_pair = audit_table[audit_table["scan"].isin(pair)]
+    seen, wrong = of_pair[of_pair["bits"] > 0], of_pair[(of_pair["bits"] > 0) & (of_pair["exact"] < 256)]
+    missing = [name for name in dict.fromkeys(pair) if name not in names]
+    if seen.empty:
+        why = "no layer was chosen" if first is None else "the scans showed nothing to the probes"
+        status, verdict = "unknown", f"No dequantization could be audited: {why}."
+    elif not wrong.empty:
+        worst = wrong.loc[wrong["exact"].idxmin()]
+        status = "fault"
+        verdict = (
+            f"A difference in dequantization: {worst['scan']} gives {256 - worst['exact']} of the 256 codes of "
+            f"{worst['operand']} a value other than code x scale (layer {worst['layer']}; {worst['conversion']} fits)."
+        )
+    else:
+        rows = orders[orders["scan"].isin(pair)]
+        status = "identical" if rows["association"].nunique() <= 1 and not missing else "rounding"
+        verdict = (
+            f"Dequantization is not the cause: {' and '.join(dict.fromkeys(s for s in pair if s in names))} give all "
+            f"256 codes of every operand the value code x scale ({len(seen)} audits, {256 * len(seen):,} codes); "
+            + (
+                "they also multiply the scales in the same order."
+                if status == "identical"
+                else "what differs is the order of the products that follow, which rounds differently."
+            )
+        )
+    if missing:
+        verdict += f" {', '.join(missing)} cannot run here and was not audited."
+    numbers = {
+        "audits": len(seen), "codes": 256 * len(seen), "wrong_audits": len(wrong), "layers": list(inputs_by_layer),
+        "scans": names, "not_available": missing,
+    }  # fmt: skip
+    frames = {"The plan's four questions": questions, "Audit": audit_table, "Order, ties and range": orders}
+    frames |= {f"What each difference would do to y, layer {layer}": table for layer, table in effects.items()}
+    return Dequantization(
+        status=status, verdict=verdict, settings=settings, numbers=numbers, frames=frames, pair=pair,
+        what_if_by_layer=effects,
+    )  # fmt: skip
+
+
+def dequantization(
+    run: Workbook, mode_a: str, mode_b: str, layers: Sequence[int] | None = None, item: int = 0
+) -> Dequantization:
+    """Step 3 for two modes: every registered scan is audited at every layer's scales.
+
+    The alternatives of "what would it do" are applied to the inputs of ``item`` at the first, middle and last layer.
+    """
+    chosen = run.check_layers(layers)
+    inputs = {layer: run.scan_inputs(mode_a, layer, item) for layer in chosen}
+    pair = (run.scan_of(mode_a), run.scan_of(mode_b))
+    shown = sorted({chosen[0], chosen[len(chosen) // 2], chosen[-1]}) if chosen else []
+    settings = run.settings(mode_a=mode_a, mode_b=mode_b, layers=chosen, items=[item])
+    return audit_scans(inputs, pair, settings, what_if_layers=shown)
