@@ -29,11 +29,19 @@ INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 def round_half_away(x: Tensor) -> Tensor:
     """Round to the nearest integer, ties away from zero: C's ``roundf``.
 
-    ``floor(x + 0.5)`` is wrong for 0.49999997, where the sum itself rounds to 1; the difference
-    ``x - trunc(x)`` is exact in binary floating point, so this form is right for every input.
+    ``trunc(x + 0.5)`` is wrong for 0.49999997, where the sum itself rounds to 1.  Adding the largest number below one
+    half instead is right for every input: a true tie still rounds up to the next integer in the addition, and nothing
+    below a tie reaches it (the lowering that LLVM uses for ``llvm.round``).
     """
-    whole = torch.trunc(x)
-    return torch.where((x - whole).abs() >= 0.5, whole + torch.sign(x), whole)
+    half = _BELOW_HALF[x.dtype]
+    return torch.trunc(x + torch.copysign(half.to(x.device), x))
+
+
+_BELOW_HALF = {
+    dtype: torch.nextafter(torch.tensor(0.5, dtype=dtype), torch.tensor(0.0, dtype=dtype))
+    for dtype in (torch.float32, torch.float64)
+} | {torch.float16: torch.tensor(0.5 - 2.0**-12, dtype=torch.float16)}
+"""The largest number below one half."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,9 @@ class RoundingRule:
         whole = torch.nan_to_num(self.integers(x), nan=0.0, posinf=float(INT32_MAX), neginf=float(INT32_MIN))
         if self.overflow == "saturate":
             return whole.clamp(self.low, self.high).to(torch.int8)
-        low_byte = whole.double().clamp(INT32_MIN, INT32_MAX).to(torch.int64) & 0xFF
-        return torch.where(low_byte > 127, low_byte - 256, low_byte).to(torch.int8)
+        # An integer conversion to int8 keeps the low byte.
+        bounded = whole.clamp(INT32_MIN, INT32_MAX)  # in float32 the upper bound is 2^31
+        return bounded.to(torch.int64).clamp_(max=INT32_MAX).to(torch.int8)
 
 
 EVEN_SATURATE = RoundingRule("even")
