@@ -12,6 +12,8 @@ from torch import Tensor
 from ..quantized import AWAY_SATURATE, RoundingRule
 from .types import ScanInputs, ScanOutput
 
+_BLOCK_BYTES = 1 << 20  # of decays in flight: half of a common second-level cache
+
 __all__ = ["oracle", "oracle_float64", "oracle_taps", "quantize_state", "to_half"]
 
 
@@ -70,28 +72,47 @@ def oracle_taps(x: ScanInputs, initial_state: Tensor | None = None) -> dict[str,
     }  # fmt: skip
 
 
-def oracle_float64(
-    x: ScanInputs, chunk: int = 256, channel_chunk: int = 64, initial_state: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def oracle_float64(x: ScanInputs, initial_state: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """y before the output cast, float64 (b, l, d), and the last state, float64 (b, d, n).
 
-    Runs in chunks of time and, within whole groups, of channels, so memory stays bounded.
+    The same operations as :func:`oracle_taps`, with time outermost, in blocks of steps that fit the cache and in place.
     """
-    y = torch.empty(x.batch, x.length, x.channels, dtype=torch.float64, device=x.device)
-    last = torch.empty(x.batch, x.channels, x.states, dtype=torch.float64, device=x.device)
-    step = min(channel_chunk, x.channels // x.groups)
-    while (x.channels // x.groups) % step:
-        step -= 1
-    for first in range(0, x.channels, step):
-        channels = slice(first, first + step)
-        h = None if initial_state is None else initial_state[:, channels]
-        for start in range(0, x.length, chunk):
-            part = x.narrow(channels=channels, length=slice(start, start + chunk))
-            taps = oracle_taps(part, h)
-            y[:, start : start + chunk, channels] = taps["gate"].transpose(1, 2)
-            h = taps["recurrence"][:, :, -1]
-        last[:, channels] = h
-    return y, last
+    f64 = torch.float64
+    b, d, l, n, g = x.batch, x.channels, x.length, x.states, x.groups
+    u, dt = x.u.dequantize(f64), x.dt.dequantize(f64)  # (b, d, l)
+    if x.dt_bias is not None:
+        dt = dt + x.dt_bias.dequantize(f64)[None, :, None]
+    if x.softplus:
+        dt = torch.logaddexp(dt, torch.zeros((), dtype=f64, device=dt.device))
+    grouped = (g, d // g)
+    A = -torch.exp(x.A_log.dequantize(f64)).view(*grouped, n)
+    B = x.B.dequantize(f64).permute(3, 0, 1, 2).contiguous()[:, :, :, None]  # (l, b, g, 1, n)
+    C = x.C.dequantize(f64).permute(3, 0, 1, 2).contiguous()[:, :, :, None]
+    steps = dt.permute(2, 0, 1).contiguous().view(l, b, *grouped, 1)
+    inputs = (dt * u).permute(2, 0, 1).contiguous().view(l, b, *grouped, 1)
+    y = torch.empty(l, b, *grouped, dtype=f64, device=x.device)
+    h = torch.zeros(b, *grouped, n, dtype=f64, device=x.device)
+    if initial_state is not None:
+        h = initial_state.to(f64).reshape(h.shape)
+    size = max(1, min(l, _BLOCK_BYTES // (b * d * n * f64.itemsize)))
+    decays, drives = torch.empty(2, size, *h.shape, dtype=f64, device=x.device)
+    for start in range(0, l, size):
+        part = slice(start, min(start + size, l))
+        count = part.stop - start
+        decay, states = decays[:count], drives[:count]  # each drive becomes the state of its step, in place
+        torch.exp_(torch.mul(steps[part], A, out=decay))
+        torch.mul(inputs[part], B[part], out=states)
+        for t in range(count):
+            h = states[t].add_(decay[t].mul_(h))
+        h = h.clone()
+        torch.sum(states.mul_(C[part]), -1, out=y[part])
+    y = y.view(l, b, d).transpose(0, 1).contiguous()  # (b, l, d)
+    if x.D is not None:
+        y += x.D.dequantize(f64) * u.transpose(1, 2)
+    if x.z is not None:
+        z = x.z.dequantize(f64).transpose(1, 2)
+        y *= z * torch.sigmoid(z)
+    return y, h.view(b, d, n)
 
 
 def oracle(x: ScanInputs) -> ScanOutput:
