@@ -1,7 +1,7 @@
 """The `folded` scan on a CPU (csrc/folded_cpu.cpp): tables of decays in FP64, exact integer B, C and u, one scale last.
 
-Built for the widest vectors of this CPU (AVX-512, AVX2 or plain C++; every build gives the same bits) and run by as many
-threads as torch uses; the threads, the batch and later tokens change no bit of y.
+Built for the widest vectors of this CPU (AVX-512, AVX2 or plain C++; every build gives the same bits) and run by as
+many threads as torch uses; the threads, the batch and later tokens change no bit of y.
 """
 
 from __future__ import annotations
