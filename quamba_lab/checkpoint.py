@@ -1,6 +1,6 @@
 """Quantized models on disk.
 
-    ours        config.json (transformers' keys, and "quamba_lab"), quantized.safetensors, tokenizer.json if there is one
+    ours        config.json (transformers' keys, and "quamba_lab"), quantized.safetensors, perhaps tokenizer.json
     published   config.json with ssm_cfg.layer = W8A8QMamba, pytorch_model.bin; see :mod:`quamba_lab.quamba_format`
 
 Float models, in transformers' or state-spaces' layout, are read by ``MambaLM.from_folder`` and become quantized ones by

@@ -4,8 +4,8 @@
     other = model.with_mode("2-1")              a view: same tensors, other parts
     logits = other(tokens)                      float32 (b, l, v)
 
-Free run: ``model(tokens)``.  Lockstep: ``model.layer_inputs(tokens)`` of one mode, then ``other.run_layer(i, *inputs[i])``
-of another.  Shapes: b batch, l sequence, m model channels, v vocabulary.
+Free run: ``model(tokens)``.  Lockstep: ``inputs = model.layer_inputs(tokens)`` of one mode, then
+``other.run_layer(i, *inputs[i])`` of another.  Shapes: b batch, l sequence, m model channels, v vocabulary.
 """
 
 from __future__ import annotations
@@ -114,9 +114,7 @@ class QuantizedMamba(nn.Module):
 
     def with_mode(self, mode: str | Mode | None) -> QuantizedMamba:
         """The same tensors run in another mode; ``self`` is not changed.  None asks the environment flags."""
-        return QuantizedMamba(
-            self.config, self.state_dict(), resolve_mode(mode), sites=self.sites, tokenizer=self.tokenizer, name=self.name
-        )
+        return self._view(resolve_mode(mode), self.sites)
 
     def with_scan(self, scan: str) -> QuantizedMamba:
         """The same mode with another registered scan."""
@@ -131,9 +129,7 @@ class QuantizedMamba(nn.Module):
         unknown = sorted(set(sites) - set(self.sites))
         if unknown:
             raise ModelError(f"unknown rounding site {unknown[0]!r}: choose among {', '.join(self.sites)}")
-        return QuantizedMamba(
-            self.config, self.state_dict(), self.mode, sites=self.sites | sites, tokenizer=self.tokenizer, name=self.name
-        )
+        return self._view(self.mode, self.sites | sites)
 
     @torch.no_grad()
     def forward(self, tokens: Tensor) -> Tensor:
@@ -200,6 +196,11 @@ class QuantizedMamba(nn.Module):
     def witness(self) -> Witness:
         """What really ran at each layer in the last forward.  Raises ``ValueError`` before the first."""
         return self._recorder.witness(self.mode.name, self.mode.environment)
+
+    def _view(self, mode: Mode, sites: Mapping[str, RequantizationSite]) -> QuantizedMamba:
+        return QuantizedMamba(
+            self.config, self.state_dict(), mode, sites=sites, tokenizer=self.tokenizer, name=self.name
+        )
 
     def _check_layer(self, layer: int) -> int:
         count = len(self.layers)

@@ -1,8 +1,8 @@
 """From an FP32 Mamba to the quantized one: fuse, rotate, calibrate, quantize.
 
     fuse        every RMSNorm's weight goes into the projection that follows it
-    rotate      by Hadamard matrices, in FP64: embedding, in_proj's input, out_proj's output and lm_head's input turn the
-                residual stream; out_proj's input undoes the transform that the layer applies to y.  The function is
+    rotate      by Hadamard matrices, in FP64: embedding, in_proj's input, out_proj's output and lm_head's input turn
+                the residual stream; out_proj's input undoes the transform that the layer applies to y.  The function is
                 unchanged, and outliers are spread over all channels.
     calibrate   the fused and rotated FP32 model runs over calibration tokens while observers collect scales
     quantize    weights and the scan's parameters by absmax / 127, per tensor
@@ -15,19 +15,38 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .demo import DEMO
 from .float_model import MambaLM
+from .float_weights import WEIGHT_FILES
 from .hadamard import transform
 from .model import QuantizedMamba
 from .modes import Mode
 from .quantized import Quantized
 
-__all__ = ["Calibration", "MinMax", "Percentile", "PrepareError", "calibrate", "fuse_and_rotate", "prepare", "quantize"]
+__all__ = [
+    "Calibration",
+    "MinMax",
+    "Percentile",
+    "PrepareError",
+    "calibrate",
+    "fuse_and_rotate",
+    "prepare",
+    "prepare_demo",
+    "prepare_folder",
+    "quantize",
+    "text_batches",
+]
+
+DEMO_PERCENTILE = 0.9995
+"""The published calibration's default."""
 
 
 class PrepareError(ValueError):
@@ -46,7 +65,7 @@ def fuse_and_rotate(model: MambaLM) -> MambaLM:
     out_proj's input stays as it is: the layer's own Hadamard transform comes between, see :func:`quantize`.
     """
     if model.config.use_bias:
-        raise PrepareError("use_bias is true: this layer has no place for biases of in_proj and out_proj; choose another")
+        raise PrepareError("use_bias is true: this layer has no biases in in_proj and out_proj; choose another")
     rotated = copy.deepcopy(model)
     embedding, norm_f = rotated.backbone.embeddings, rotated.backbone.norm_f
     head = nn.Linear(*reversed(embedding.weight.shape), bias=False, device=embedding.weight.device)
@@ -98,13 +117,11 @@ class Percentile(MinMax):
 
 
 def quantile(x: Tensor, q: float) -> Tensor:
-    """torch.quantile's linear interpolation for x (n,) of any length (its own limit is 2^24 values)."""
+    """torch.quantile's linear interpolation, for x (n,) of any length and in a time that suits a q near 1."""
     position = q * (x.numel() - 1)
     lower = math.floor(position)
-    upper = min(lower + 1, x.numel() - 1)
-    low = x.kthvalue(lower + 1).values
-    high = x.kthvalue(upper + 1).values if upper > lower else low
-    return torch.lerp(low, high, position - lower)
+    top = x.topk(x.numel() - lower).values  # descending: the last is the value at ``lower``
+    return torch.lerp(top[-1], top[max(len(top) - 2, 0)], position - lower)
 
 
 Calibration = dict[str, Tensor]
@@ -217,3 +234,68 @@ def prepare(
     rotated = fuse_and_rotate(float_model)
     scales = calibrate(rotated, batches, percentile=percentile, progress=progress)
     return QuantizedMamba(float_model.config, quantize(rotated, scales), mode, tokenizer=tokenizer)
+
+
+def text_batches(lines: Iterable[str], tokenizer: Any, limit: int = 512, batch_tokens: int = 2048) -> list[Tensor]:
+    """Lines of text -> token batches (b, l) of equal length, nothing padded; lines are cut at ``limit`` tokens.
+
+    Batches are ordered by their first line and lines within a batch keep their order.
+    """
+    by_length: dict[int, list[list[int]]] = {}
+    for line in lines:
+        tokens = tokenizer.encode(line).ids[:limit]
+        if tokens:
+            by_length.setdefault(len(tokens), []).append(tokens)
+    batches = []
+    for length, rows in by_length.items():
+        size = max(1, batch_tokens // length)
+        batches += [torch.tensor(rows[start : start + size]) for start in range(0, len(rows), size)]
+    return batches
+
+
+def prepare_folder(
+    source: Path | str,
+    target: Path | str,
+    calibration: Path | str,
+    *,
+    tokenizer: Path | str | None = None,
+    percentile: float = 0.9995,
+    keep_tokenizer: bool = True,
+    progress: bool = True,
+) -> QuantizedMamba:
+    """Quantize the float model in folder ``source`` with the text file ``calibration`` (a sample a line) and write it.
+
+    ``tokenizer``: the folder of ``tokenizer.json``, ``source`` by default.  Raises a ``ValueError`` for a folder, file
+    or text that cannot be used.
+    """
+    from .checkpoint import load_tokenizer, save_model
+
+    source, calibration = Path(source), Path(calibration)
+    float_model = MambaLM.from_folder(source)
+    found = load_tokenizer(Path(tokenizer or source))
+    if found is None:
+        raise PrepareError(f"{tokenizer or source} has no tokenizer.json: calibration text needs one, name its folder")
+    if not calibration.is_file():
+        raise PrepareError(f"{calibration} is not a file: give a text file with one calibration sample a line")
+    lines = calibration.read_text(encoding="utf-8").splitlines()
+    batches = text_batches(lines, found)
+    model = prepare(float_model, batches, percentile=percentile, tokenizer=found, mode="0", progress=progress)
+    weights = next(path for name in WEIGHT_FILES if (path := source / name).exists())
+    origin = {
+        "source_sha256": sha256(weights.read_bytes()).hexdigest(),
+        "calibration_sha256": sha256(calibration.read_bytes()).hexdigest(),
+        "percentile": percentile,
+    }
+    if not keep_tokenizer:
+        model.tokenizer = None
+    save_model(model, target, origin)
+    model.tokenizer = found
+    return model
+
+
+def prepare_demo(progress: bool = True) -> QuantizedMamba:
+    """Write ``data/demo/quantized`` anew from ``data/demo/model`` and the shipped calibration text."""
+    return prepare_folder(
+        DEMO / "model", DEMO / "quantized", DEMO / "calibration.txt",
+        percentile=DEMO_PERCENTILE, keep_tokenizer=False, progress=progress,
+    )  # fmt: skip

@@ -82,9 +82,8 @@ def default_path(device: torch.device | str = "cpu") -> str:
     device = torch.device(device)
     if device.type == "cuda":
         return "int_mm" if _int_mm_is_exact(str(device)) else "float64"
-    if device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512") and _int_mm_is_exact("cpu"):
-        return "int_mm"
-    return "float32_blocks"
+    wide = device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return "int_mm" if wide and _int_mm_is_exact("cpu") else "float32_blocks"
 
 
 def integer_product(a: Tensor, b: Tensor, path: str | None = None) -> Tensor:
@@ -146,14 +145,14 @@ class Projection(nn.Module):
     def forward(self, x: Quantized) -> Quantized | Tensor:
         """Prompt: codes (b, l, k) -> Quantized (b, n, l) or (b, l, n); FP16 (b, l, n) without an output scale."""
         one_row = x.shape[0] * x.shape[1] == 1 and not self.sequence_last
-        out = self._apply(x.values, self.one_row_rounding if one_row else self.prompt_rounding)  # (b, l, n)
+        out = self._product(x.values, self.one_row_rounding if one_row else self.prompt_rounding)  # (b, l, n)
         return out.map(lambda codes: codes.transpose(1, 2).contiguous()) if self.sequence_last else out
 
     def step(self, x: Quantized) -> Quantized | Tensor:
         """One token: codes (b, k) -> Quantized (b, n), or FP16 (b, n)."""
-        return self._apply(x.values, self.one_row_rounding if x.shape[0] == 1 else self.rows_rounding)
+        return self._product(x.values, self.one_row_rounding if x.shape[0] == 1 else self.rows_rounding)
 
-    def _apply(self, codes: Tensor, rounding: Round) -> Quantized | Tensor:
+    def _product(self, codes: Tensor, rounding: Round) -> Quantized | Tensor:
         value = integer_product(codes.reshape(-1, codes.shape[-1]), self.weight).float()
         for factor in self.factors[rounding.site.association]:
             value.mul_(factor)

@@ -37,7 +37,8 @@ class RequantizationSite:
 
     def __post_init__(self) -> None:
         if self.association not in ASSOCIATIONS:
-            raise ValueError(f"association {self.association!r} of {self.name}: choose one of {', '.join(ASSOCIATIONS)}")
+            choices = ", ".join(ASSOCIATIONS)
+            raise ValueError(f"association {self.association!r} of {self.name}: choose one of {choices}")
 
     def with_rule(self, rule: RoundingRule) -> RequantizationSite:
         return replace(self, rule=rule)

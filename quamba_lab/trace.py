@@ -119,7 +119,8 @@ class Trace:
         self._model = model
         self._wanted = _check_stages(stages)
         self._layers = _check_layers(layers, len(model.layers))
-        self._tokens = [tokens] if isinstance(tokens, int) else tokens if isinstance(tokens, slice | None) else [*tokens]
+        tokens = [tokens] if isinstance(tokens, int) else tokens
+        self._tokens = tokens if tokens is None or isinstance(tokens, slice) else [*tokens]
         self._values: dict[tuple[str, int | None], Quantized | Tensor] = {}
         self._sink = sink or self._keep
         self._handles: list = []
