@@ -1,0 +1,113 @@
+"""Call a stranger's scan without being taken down by it.
+
+One worker thread makes every call; the caller waits at most ``time_limit`` seconds for each.  A call that does not come
+back is sent an exception (which ends a Python loop at its next instruction) and the worker is left behind as a daemon:
+a fork would be cleaner, and is unsafe once torch's thread pools or CUDA are up.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..scans import ScanError, ScanInputs, ScanOutput
+
+__all__ = ["Outcome", "Sandbox"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One call.  ``status``: ``ok``, ``declined`` (ScanError or NotImplementedError), ``error``, ``timeout``,
+    ``invalid output`` or ``mutates inputs``; ``detail``: one sentence; ``y``: float16 (b, l, d);
+    ``state``: (b, d, n) or None."""
+
+    status: str
+    detail: str = ""
+    y: np.ndarray | None = None
+    state: np.ndarray | None = None
+    dtype: str = "float16"
+
+
+class _Abandoned(BaseException):
+    """Sent into a worker whose call ran out of time."""
+
+
+class Sandbox:
+    """Calls ``fn`` with copies' originals guarded; use as a context manager.  ``calls``: how many were made."""
+
+    def __init__(self, fn: Callable, time_limit: float) -> None:
+        self.fn, self.time_limit, self.calls, self.seconds = fn, time_limit, 0, 0.0
+        self._tasks: queue.SimpleQueue = queue.SimpleQueue()
+        self._results: queue.SimpleQueue = queue.SimpleQueue()
+        self._worker = threading.Thread(target=self._work, daemon=True)
+        self._worker.start()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._tasks.put(None)
+
+    def _work(self) -> None:
+        tasks, results = self._tasks, self._results
+        while (x := tasks.get()) is not None:
+            try:
+                with torch.no_grad():
+                    results.put((self.fn(x), None))
+            except _Abandoned:
+                return
+            except BaseException as error:
+                results.put((None, error))
+
+    def __call__(self, x: ScanInputs) -> Outcome:
+        """Run the scan on ``x``; never raises on the scan's account."""
+        before = {name: q.map(torch.clone) for name, q in x.operands().items()}
+        scales = {name: None if q.scale is None else q.scale.clone() for name, q in x.operands().items()}
+        started = time.perf_counter()
+        self.calls += 1
+        self._tasks.put(x)
+        try:
+            result, error = self._results.get(timeout=self.time_limit)
+        except queue.Empty:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self._worker.ident), ctypes.py_object(_Abandoned)
+            )
+            return Outcome("timeout", f"the call took longer than {self.time_limit:g} s and was abandoned")
+        finally:
+            self.seconds += time.perf_counter() - started
+        if error is not None:
+            kind = "declined" if isinstance(error, (ScanError, NotImplementedError)) else "error"
+            return Outcome(kind, f"raised {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}")
+        for name, q in x.operands().items():
+            same_scale = q.scale is None or torch.equal(q.scale, scales[name])
+            if q.shape != before[name].shape or not torch.equal(q.values, before[name].values) or not same_scale:
+                return Outcome("mutates inputs", f"the call changed its input {name}")
+        return _checked(result, x)
+
+
+def _checked(result: object, x: ScanInputs) -> Outcome:
+    output = result if isinstance(result, ScanOutput) else ScanOutput(result)  # type: ignore[arg-type]
+    y, state = output.y, output.last_state
+    expected = (x.batch, x.length, x.channels)
+    if not isinstance(y, Tensor):
+        return Outcome("invalid output", f"returned {type(y).__name__}: expected a ScanOutput or a float16 tensor")
+    if tuple(y.shape) != expected:
+        return Outcome("invalid output", f"y has shape {tuple(y.shape)}: expected (b, l, d) = {expected}")
+    if y.dtype not in (torch.float16, torch.bfloat16):
+        return Outcome("invalid output", f"y is {y.dtype}: expected torch.float16")
+    if state is not None:
+        shape = (x.batch, x.channels, x.states)
+        if not isinstance(state, Tensor) or tuple(state.shape) != shape:
+            got = tuple(state.shape) if isinstance(state, Tensor) else type(state).__name__
+            return Outcome("invalid output", f"last_state is {got}: expected a tensor of shape (b, d, n) = {shape}")
+        state = state.detach().cpu().numpy() if state.dtype != torch.bfloat16 else state.detach().cpu().float().numpy()
+    name = str(y.dtype).removeprefix("torch.")
+    return Outcome("ok", "", y.detach().half().cpu().numpy(), state, name)
