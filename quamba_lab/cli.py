@@ -35,10 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # the reader of a pipe went away: nothing is left to say
         return FINE
     except (ValueError, OSError) as error:
-        if isinstance(error, ValueError) and not type(error).__module__.startswith("quamba_lab"):
-            raise  # not a refusal of ours but a mistake in the program: show where
+        if isinstance(error, ValueError) and not _refused(error):
+            raise  # no refusal in words but a mistake in the program: show where
         print(f"quamba-lab: {_sentence(error)}", file=sys.stderr)
         return USAGE
+
+
+def _refused(error: ValueError) -> bool:
+    """Whether this package itself raised the error, as it does for every value that it cannot use."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("quamba_lab")
 
 
 def _sentence(error: Exception) -> str:
@@ -119,9 +127,10 @@ def _eval(options: argparse.Namespace) -> int:
     if options.num_fewshot != 0:
         raise UsageError(f"--num_fewshot is {options.num_fewshot}: a last-word task has no examples to show, use 0")
     from .modes import MODES, Mode
-    from .parameters import check
+    from .parameters import check, check_mode
 
-    mode = options.ssm_mode if options.ssm_mode is not None else Mode.from_environment().name
+    given = options.ssm_mode
+    mode = Mode.from_environment().name if given is None else check_mode("--ssm_mode", given)
     settings = check(
         model=options.model, task=options.task, mode_a=mode, mode_b=next(m for m in MODES if m != mode),
         limit=options.limit, device=options.device,

@@ -112,6 +112,8 @@ def show_figures(result: Any, names: Iterable[str] | None = None) -> None:
 
 def show_table(title: str, table: pd.DataFrame, kind: str = "table") -> None:
     """A table; numbers are shown with four significant digits and kept in full for the download."""
+    if not isinstance(table.index, pd.RangeIndex):
+        table = table.reset_index()
     shown = table.map(_cell)
     data = {"columns": [str(column) for column in table.columns], "rows": _json_rows(table)}
     display(

@@ -14,7 +14,7 @@ from typing import Any
 
 from .texts import LANGUAGES
 
-__all__ = ["DEFAULT_MODES", "ParameterError", "Settings", "check", "injected", "plan_flags"]
+__all__ = ["DEFAULT_MODES", "ParameterError", "Settings", "check", "check_mode", "injected", "plan_flags"]
 
 DEFAULT_MODES = ("0", "2-0", "2-1", "2-2")
 """The modes of the debug plan's first step, and 2-0, which must equal 0."""
@@ -50,11 +50,10 @@ class Settings:
 
 def plan_flags(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The debug plan's environment flags that are set now, by name."""
-    from .modes import MODES
+    from .modes import FLAGS
 
     environ = os.environ if environ is None else environ
-    known = sorted({flag for mode in MODES.values() for flag in mode.environment})
-    return {flag: environ[flag] for flag in known if flag in environ}
+    return {flag: environ[flag] for flag in FLAGS if flag in environ}
 
 
 def _typed(name: str, value: Any, kind: type, hint: str) -> Any:
@@ -63,7 +62,8 @@ def _typed(name: str, value: Any, kind: type, hint: str) -> Any:
     return value
 
 
-def _mode(name: str, value: Any) -> str:
+def check_mode(name: str, value: Any) -> str:
+    """``value`` if it names a mode; ``name`` is what the message calls it.  Raises :class:`ParameterError`."""
     from .modes import MODES
 
     _typed(name, value, str, f"a mode's name as a string, one of {', '.join(MODES)}")
@@ -104,12 +104,12 @@ def check(
 
     _typed("model", model, str, "'demo' or the path of a model folder")
     _typed("task", task, str, "'lambada_demo' or the path of a .jsonl file")
-    chosen = tuple(_mode("an entry of modes", name) for name in _list("modes", modes, str, "mode names"))
+    chosen = tuple(check_mode("an entry of modes", name) for name in _list("modes", modes, str, "mode names"))
     flags = plan_flags()
     named = Mode.from_environment().name if flags else None
-    reference = _mode("mode_a", mode_a) if mode_a != "" else (chosen or DEFAULT_MODES)[0]
+    reference = check_mode("mode_a", mode_a) if mode_a != "" else (chosen or DEFAULT_MODES)[0]
     if mode_b != "":
-        suspect = _mode("mode_b", mode_b)
+        suspect = check_mode("mode_b", mode_b)
     elif named is not None and named != reference:
         suspect = named
     else:
@@ -152,9 +152,10 @@ def _task_size(task: str) -> int:
 
 
 def _layer_count(model: str) -> int:
-    from .model import load_config
+    from .demo import DEMO
+    from .float_weights import read_config
 
-    return load_config(model).num_hidden_layers
+    return read_config(DEMO / "model" if model == "demo" else model).num_hidden_layers
 
 
 def _device(device: Any) -> str:

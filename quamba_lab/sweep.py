@@ -93,12 +93,11 @@ def sweep(
     if not timeout > 0:
         raise SweepError(f"timeout is {timeout}: choose a number of seconds above 0")
     found = notebooks(folder)
-    _check_output(output)
+    partial = _workplace(output)
     manifest = Manifest(
         command or shlex.join(["quamba-lab", *sys.argv[1:]]), settings.public(), {name: Run(name) for name in found},
         started=_now(), versions=versions(),
     )  # fmt: skip
-    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
         runner = _Runner(settings, manifest, partial, jobs or len(os.sched_getaffinity(0)), timeout, evaluate)
         runner.run(found)
@@ -115,17 +114,22 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def _check_output(output: Path) -> None:
-    """Refuse a folder that cannot be written, or that holds something other than a report."""
-    if output.exists() and not output.is_dir():
-        raise SweepError(f"{output} is a file: name a folder for the report")
-    if output.is_dir() and any(output.iterdir()) and not (output / "manifest.json").is_file():
-        raise SweepError(f"{output} holds files that are no report: name an empty or a new folder")
-    parent = next(folder for folder in output.parents if folder.exists())
-    for place in (parent, output):
-        if place.exists() and not os.access(place, os.W_OK | os.X_OK):
-            raise SweepError(f"{place} cannot be written to: name another folder with --output, or change permissions")
-    output.parent.mkdir(parents=True, exist_ok=True)
+def _workplace(output: Path) -> Path:
+    """A new folder beside ``output``.  Refuses a place that cannot be written, or that holds something else.
+
+    The report is made there and renamed at the end, so that there is never half a report.
+    """
+    try:
+        if output.is_dir() and any(output.iterdir()) and not (output / "manifest.json").is_file():
+            raise SweepError(f"{output} holds files that are no report: name an empty or a new folder")
+        if output.is_file():
+            raise SweepError(f"{output} is a file: name a folder for the report")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    except OSError as error:
+        raise SweepError(
+            f"{output} cannot be written ({error.strerror}): name another folder with --output, or change permissions"
+        ) from None
 
 
 def _replace(partial: Path, output: Path) -> None:

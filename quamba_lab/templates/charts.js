@@ -25,7 +25,11 @@
     if (size >= 1e5 || size < 1e-3) return v.toExponential(1).replace("e+", "e");
     return String(Number(v.toPrecision(4)));
   }
-  function colour(name, index) { return words.colours[name] || PALETTE[index % PALETTE.length]; }
+  function colour(name, index) {
+    if (name === "floor") return "var(--floor)";
+    const known = words.colours[name];
+    return known === "#000000" ? "var(--ink)" : known || PALETTE[index % PALETTE.length];
+  }
 
   function scaleFor(values, log, from, to, zero) {
     let usable = values.filter(finite);
@@ -102,7 +106,7 @@
       const c = colour(s.name, index);
       if (s.low) {
         const path = s.high.map((v, i) => `${i ? "L" : "M"}${at(i)},${y.map(v)}`).join("") + s.low.map((v, i) => [at(i), y.map(v)]).reverse().map((p) => `L${p[0]},${p[1]}`).join("") + "Z";
-        el("path", { d: path, fill: c, opacity: 0.18 }, svg);
+        el("path", { d: path, fill: c, opacity: s.name === "floor" ? 0.4 : 0.18 }, svg);
       }
       if (!s.values) return;
       if (kind === "bars") {
@@ -168,10 +172,10 @@
     });
     if (x.label) el("text", { x: (left + W - RIGHT) / 2, y: bottom + below + 14, "text-anchor": "middle" }, svg, x.label);
     if (yAxisData.label) el("text", { x: 0, y: bottom + below + 14 }, svg, "↑ " + yAxisData.label);
-    const bar = bottom + below + 28;
-    for (let i = 0; i < 60; i++) el("rect", { x: left + i * 3, y: bar, width: 3.2, height: 9, fill: ramp(i / 59) }, svg);
-    el("text", { x: left - 6, y: bar + 9, "text-anchor": "end" }, svg, short(low));
-    el("text", { x: left + 186, y: bar + 9 }, svg, short(high) + (log ? " (log scale)" : ""));
+    const bar = bottom + below + 28, ramped = Math.max(left, 70);
+    for (let i = 0; i < 60; i++) el("rect", { x: ramped + i * 3, y: bar, width: 3.2, height: 9, fill: ramp(i / 59) }, svg);
+    el("text", { x: ramped - 6, y: bar + 9, "text-anchor": "end" }, svg, short(low));
+    el("text", { x: ramped + 188, y: bar + 9 }, svg, short(high) + (log ? " (log scale)" : ""));
     return svg;
   }
 
@@ -216,12 +220,12 @@
   }
   function standalone(svg) {
     const copy = svg.cloneNode(true), style = getComputedStyle(document.documentElement), css = {};
-    for (const name of ["--paper", "--ink", "--soft", "--line", "--grid"]) css[name] = style.getPropertyValue(name).trim();
+    for (const name of ["--paper", "--ink", "--soft", "--line", "--grid", "--floor"]) css[name] = style.getPropertyValue(name).trim();
     copy.setAttribute("xmlns", NS);
     const rule = document.createElementNS(NS, "style");
     rule.textContent = `svg{background:${css["--paper"]};font:12px sans-serif}text{fill:${css["--soft"]}}.axis{stroke:${css["--line"]}}.grid{stroke:${css["--grid"]}}.chosen{fill:none;stroke:${css["--ink"]};stroke-width:2}`;
     copy.prepend(rule);
-    return copy.outerHTML.replaceAll("var(--grid)", css["--grid"]);
+    return copy.outerHTML.replace(/var\((--[a-z]+)\)/g, (_, name) => css[name]);
   }
   function link(parent, text, name, type, content) {
     const a = el("a", { href: "#", download: name }, parent, text);
