@@ -44,7 +44,8 @@ def problems(draw):
     x = random_inputs(
         draw(st.integers(1, 3)), groups * draw(st.integers(1, 6)), length, states, groups,
         seed=draw(st.integers(0, 999)), z=draw(st.booleans()), D=draw(st.booleans()), dt_bias=draw(st.booleans()),
-        softplus=draw(st.booleans()), extreme=draw(st.sampled_from([False, False, True])), state_scale=draw(st.sampled_from([None, 0.02])),
+        softplus=draw(st.booleans()), extreme=draw(st.sampled_from([False, False, True])),
+        state_scale=draw(st.sampled_from([None, 0.02])),
     )  # fmt: skip
     if draw(st.booleans()):
         x = replace(x, u=Quantized(x.u.dequantize() * 1.1, None))
