@@ -24,6 +24,8 @@ from quamba_lab.demo.train import Training, choose_device, train_demo
 from quamba_lab.float_model import MambaLM
 from quamba_lab.tasks import Evaluation, Item, Task, evaluate, load_task
 
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
 
 def steps_for(seconds: float, device: str, settings: dict, scratch: Path) -> int:
     """How many steps fit into ``seconds``, by a short training of its own."""
@@ -39,7 +41,7 @@ def summary(result: Evaluation) -> dict:
         "items": len(result),
         "accuracy": round(result.accuracy, 4),
         "perplexity": round(result.perplexity, 4),
-        "margin_quantiles": {str(q): round(float(np.quantile(result.margin, q)), 3) for q in (0.05, 0.25, 0.5, 0.75, 0.95)},
+        "margin_quantiles": {str(q): round(float(np.quantile(result.margin, q)), 3) for q in QUANTILES},
         "share_of_margins_within_0.5": round(float((np.abs(result.margin) < 0.5).mean()), 4),
     }
 

@@ -19,6 +19,9 @@ __all__ = ["ANSWER_WEIGHT", "TASK_MIX", "StoryBatches", "save_texts", "select_st
 ANSWER_WEIGHT = 4.0
 """How much more an answer's tokens count in the training loss than the others, which are mostly free choices."""
 
+ENDINGS = 3
+"""Questions that a training story asks at most: the task's stories ask one, but every question is a lesson."""
+
 TASK_MIX = {"easy": 1.0, "medium": 1.0, "hard": 1.0, "hardest": 1.0}
 """How often each difficulty comes in the shipped task."""
 
@@ -41,16 +44,17 @@ class StoryBatches(Dataset):
         self.end = tokenizer.token_to_id(END_OF_TEXT)
 
     def _encode(self, made: list[Story]) -> list[tuple[list[int], list[float]]]:
-        wholes = self.tokenizer.encode_batch([s.text for s in made])
-        contexts = self.tokenizer.encode_batch([s.text.rpartition(" ")[0] for s in made])
         encoded = []
-        for whole, context in zip(wholes, contexts, strict=True):
-            answer = len(whole.ids) - len(context.ids)
-            encoded.append(([*whole.ids, self.end], [1.0] * len(context.ids) + [ANSWER_WEIGHT] * answer + [1.0]))
+        for told, encoding in zip(made, self.tokenizer.encode_batch([s.text for s in made]), strict=True):
+            weights = [1.0] * (len(encoding.ids) + 1)
+            for index, (start, end) in enumerate(encoding.offsets):
+                if any(start < last and end > first for first, last in told.answers):
+                    weights[index] = ANSWER_WEIGHT
+            encoded.append(([*encoding.ids, self.end], weights))
         return encoded
 
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        stream = stories("train", self.seed, part=1 + step)
+        stream = stories("train", self.seed, part=1 + step, endings=ENDINGS)
         room = self.length + 1
         rows: list[list[tuple[list[int], list[float]]]] = [[] for _ in range(self.rows)]
         left = [room] * self.rows

@@ -51,13 +51,18 @@ MOST_WORDS = 102
 
 @dataclass(frozen=True)
 class Story:
-    """``text`` ends in the answer, without a full stop; ``asked`` is what the ending asks about."""
+    """``text`` ends in the answer, without a full stop; ``asked`` is what the ending asks about.
+
+    A story for training may ask several questions in a row: ``text`` holds them all, ``asked`` and ``answer`` belong
+    to the first, and ``answers`` holds the place (first character, end) of every answer in ``text``.
+    """
 
     text: str
     kind: str
     asked: str
     answer: str
     difficulty: str
+    answers: tuple[tuple[int, int], ...]
 
 
 @dataclass
@@ -138,8 +143,12 @@ def _new_world(rng: random.Random, difficulty: Difficulty) -> World:
     return World(rng, people, _pick(rng, words.OBJECTS, rng.randint(*difficulty.objects)), places)
 
 
-def _with_article(adjective: str, noun: str) -> str:
-    return f"{'an' if adjective[0] in 'aeiou' else 'a'} {adjective} {noun}"
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _some(rng: random.Random, name: str) -> str:
+    return _with_article(f"{rng.choice(words.ADJECTIVES)} {name}")
 
 
 def _introduce(world: World, kind: str) -> None:
@@ -155,22 +164,23 @@ def _introduce(world: World, kind: str) -> None:
         if order:
             name = order.pop()
             world.holder[name] = person
-            thing = _with_article(rng.choice(words.ADJECTIVES), name)
+            thing = _some(rng, name)
         if kind.startswith("trade"):
-            forms = ("{A}, the {trade}, {had}.", "There was a {trade} called {A}, who {had}.", "The {trade} {A} {had}.")
+            forms = ("{A}, the {trade}, {had}.", "There was {one} called {A}, who {had}.", "The {trade} {A} {had}.")
         elif kind == "colour":
             forms = ("{A} wore {clothes} and {had}.", "{A}, in {clothes}, {had}.", "{A} {had} and put on {clothes}.")
         else:
             forms = ("{A} stood {at} and {had}.", "{A}, who {had}, was {at}.", "{A} {had} and was {at}.")
         had = rng.choice(("had {t}", "carried {t}", "had found {t}", "owned {t}", "had bought {t}")).format(t=thing)
         world.tell(
-            person, *forms, trade=person.trade, clothes=_with_article(person.colour, person.garment),
+            person, *forms, trade=person.trade, one=_with_article(person.trade),
+            clothes=_with_article(f"{person.colour} {person.garment}"),
             had=had if thing else f"felt {rng.choice(words.MOODS)}", at=_at(person.place),
         )  # fmt: skip
     for name in order:
         person = rng.choice(world.people)
         world.holder[name] = person
-        thing = _with_article(rng.choice(words.ADJECTIVES), name)
+        thing = _some(rng, name)
         world.tell(person, "{A} also had {t}.", "In the bag of {A} was {t}.", "{A} carried {t} as well.", t=thing)
 
 
@@ -354,25 +364,43 @@ def _ask(world: World, kind: str) -> tuple[str, str, str] | None:
     return None
 
 
-def story(rng: random.Random, difficulty: str, kind: str | None = None) -> Story:
-    """One story of a difficulty of :data:`DIFFICULTIES`, with an ending of ``kind`` (any, when None)."""
+def _endings(world: World, kind: str, count: int, split: str | None) -> list[tuple[str, str, str]]:
+    """Up to ``count`` different questions of ``kind``, those of ``split`` only."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for _ in range(2 * count - 1):
+        asked = _ask(world, kind)
+        if asked is None or len(found) == count:
+            break
+        if split is None or split_of(kind, asked[1], asked[2]) == split:
+            found.setdefault(asked[1], asked)
+    return list(found.values())
+
+
+def story(
+    rng: random.Random, difficulty: str, kind: str | None = None, *, split: str | None = None, endings: int = 1
+) -> Story | None:
+    """One story of a difficulty of :data:`DIFFICULTIES` with up to ``endings`` questions of ``kind`` (any, when None).
+
+    None when the world that was drawn is too long to tell, or has no such question whose answer belongs to ``split``.
+    """
     setting = DIFFICULTIES[difficulty]
-    while True:
-        chosen = kind or rng.choice(KINDS)
-        world = _new_world(rng, setting)
-        _introduce(world, chosen)
-        steps = [rng.choice(_EVENTS[chosen]) for _ in range(rng.randint(*setting.events))]
-        steps += [_filler] * rng.randint(*setting.fillers)
-        rng.shuffle(steps)
-        for step in steps:
-            step(world)
-        asked = _ask(world, chosen)
-        if asked is None:
-            continue
-        ending, about, answer = asked
-        text = " ".join([*world.told, ending, answer])
-        if text.count(" ") < MOST_WORDS:
-            return Story(text, chosen, about, answer, difficulty)
+    chosen = kind or rng.choice(KINDS)
+    world = _new_world(rng, setting)
+    _introduce(world, chosen)
+    steps = [rng.choice(_EVENTS[chosen]) for _ in range(rng.randint(*setting.events))]
+    steps += [_filler] * rng.randint(*setting.fillers)
+    rng.shuffle(steps)
+    for step in steps:
+        step(world)
+    asked = _endings(world, chosen, endings, split)
+    text, places = " ".join(world.told), []
+    for ending, _, answer in asked:
+        text += f"{'.' if places else ''} {ending} "
+        places.append((len(text), len(text) + len(answer)))
+        text += answer
+        if len(places) == 1 and text.count(" ") >= MOST_WORDS:
+            return None
+    return Story(text, chosen, *asked[0][1:], difficulty, tuple(places)) if asked else None
 
 
 def split_of(kind: str, asked: str, answer: str) -> str:
@@ -383,7 +411,9 @@ def split_of(kind: str, asked: str, answer: str) -> str:
     return "calibration" if bucket < _TEST_SHARE + _CALIBRATION_SHARE else "train"
 
 
-def stories(split: str, seed: int, part: int = 0, mix: dict[str, float] | None = None) -> Iterator[Story]:
+def stories(
+    split: str, seed: int, part: int = 0, mix: dict[str, float] | None = None, endings: int = 1
+) -> Iterator[Story]:
     """An endless stream of the stories of one split; ``part`` numbers independent streams of one seed.
 
     ``mix``: how often each difficulty comes (any positive weights); equally often, when None.
@@ -394,6 +424,7 @@ def stories(split: str, seed: int, part: int = 0, mix: dict[str, float] | None =
     weights = mix or dict.fromkeys(DIFFICULTIES, 1.0)
     names, shares = list(weights), list(weights.values())
     while True:
-        made = story(rng, rng.choices(names, shares)[0])
-        if split_of(made.kind, made.asked, made.answer) == split:
-            yield made
+        made, difficulty = None, rng.choices(names, shares)[0]
+        while made is None:  # of the same difficulty, so that its share does not suffer from being told too long
+            made = story(rng, difficulty, split=split, endings=endings)
+        yield made

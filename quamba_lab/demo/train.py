@@ -41,12 +41,12 @@ class TrainingError(ValueError):
 class Training:
     """The settings of a training run; a checkpoint only continues under the settings that it was written with."""
 
-    steps: int = 12_000
+    steps: int = 24_000
     seed: int = 0
-    rows: int = 128
+    rows: int = 64
     length: int = 256
     learning_rate: float = 3e-3
-    warmup: int = 300
+    warmup: int = 500
     weight_decay: float = 0.1
     clip: float = 1.0
 
@@ -55,8 +55,8 @@ class Training:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise TrainingError(f"{name} is {value!r}: give a whole number of at least 1")
-        if self.length < 160:
-            raise TrainingError(f"length is {self.length}: a story needs up to 160 tokens, so give at least 160")
+        if self.length < 224:
+            raise TrainingError(f"length is {self.length}: a story needs up to 224 tokens, so give at least 224")
 
     def rate(self, step: int) -> float:
         """The learning rate at ``step``: linear warm-up, then a cosine down to a hundredth."""
