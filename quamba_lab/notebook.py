@@ -22,6 +22,8 @@ from .texts import texts
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .steps import Workbook
+
 __all__ = ["KEY", "begin", "figure_output", "finish", "show_figure", "show_figures", "show_table", "show_verdict"]
 
 KEY = "quamba_lab"
@@ -50,6 +52,16 @@ def begin(inputs: Iterable[str] = (), **values: Any) -> parameters.Settings:
                  or say("settings.flags.none")))  # fmt: skip
     show_table(say("settings"), pd.DataFrame(rows, columns=["", " "]), kind="settings")
     return settings
+
+
+def open_workbook(settings: parameters.Settings, cache_dir: str = "") -> Workbook:
+    """The model, the task and the evaluations of these settings, which the steps share."""
+    from .steps import Workbook
+
+    return Workbook(
+        model=settings.model, modes=list(settings.modes), task=settings.task, limit=settings.limit,
+        cache_dir=cache_dir or None, seed=settings.seed, device=settings.device,
+    )  # fmt: skip
 
 
 def _in_words(value: Any) -> str:
@@ -123,11 +135,11 @@ def show_table(title: str, table: pd.DataFrame, kind: str = "table") -> None:
     )  # fmt: skip
 
 
-def show_tables(result: Any, titles: Iterable[str] | None = None) -> None:
-    """The tables of a result, all or the named ones."""
-    wanted = None if titles is None else set(titles)
+def show_tables(result: Any, titles: Iterable[str] | None = None, *, leave_out: Iterable[str] = ()) -> None:
+    """The tables of a result: all or the named ones, but those of ``leave_out``."""
+    wanted, unwanted = None if titles is None else set(titles), set(leave_out)
     for title, table in result.tables().items():
-        if wanted is None or title in wanted:
+        if (wanted is None or title in wanted) and title not in unwanted:
             show_table(title, table)
 
 

@@ -1,0 +1,54 @@
+# %% [markdown]
+# # Two modes of one quantized Mamba disagree: is it real, and what causes it?
+#
+# The debug plan starts from two numbers. A quantized Mamba scored 38 % of `lambada_openai`'s first 100 items with its CUDA scan (modes 0 and 2-0) and 36 % with a PyTorch scan in its place (modes 2-1 and 2-2). In theory the two should agree. The plan ranks four causes: the PyTorch scan itself, the way it applies scales, the quantization of the state, and the order of floating-point operations.
+#
+# This page puts the plan's five steps together for one model and one task. A **mode** is one way to run the same quantized layer: what conv1d hands on, what becomes of the scan's input `u`, and which scan runs. Nothing else differs between modes, so whatever differs in the answers comes from there.
+
+# %% tags=["parameters"]
+model: str = "demo"  # demo, or the folder of a prepared model
+task: str = "lambada_demo"  # lambada_demo, or a .jsonl file with one {"text": ...} per line
+modes: list = []  # the modes to run, empty for 0 2-0 2-1 2-2
+mode_a: str = ""  # the reference mode, empty for the first of modes
+mode_b: str = ""  # the mode in question, empty for what the environment flags say, else 2-1
+limit: int = 100  # items of the task to use, 1 to its size
+layers: list = []  # layers to look at, empty for all
+item: int = 0  # the item that is looked at closely, 0 to limit - 1
+seed: int = 0  # seed of every random choice
+device: str = "cpu"  # cpu or cuda
+lang: str = "en"  # language of headings and labels
+results_dir: str = ""  # folder for the result as JSON, empty for none
+cache_dir: str = ""  # folder of evaluations shared between notebooks, empty for none
+
+# %% tags=["hide-code"]
+from quamba_lab import notebook, steps, widgets
+
+settings = notebook.begin(
+    In, model=model, task=task, modes=modes, mode_a=mode_a, mode_b=mode_b, limit=limit, layers=layers, item=item,
+    seed=seed, device=device, lang=lang,
+)
+run = notebook.open_workbook(settings, cache_dir)
+
+# %% [markdown]
+# ## The answer
+#
+# First whether there is a difference at all, then who is closer to the truth, where the difference enters, and what to do.
+
+# %%
+result = steps.summary(run, settings.mode_a, settings.mode_b)
+notebook.finish(result, results_dir, "0_summary", lang)
+
+# %% [markdown]
+# ## The numbers that carry it
+
+# %%
+notebook.show_figures(result)
+notebook.show_tables(result)
+
+# %% [markdown]
+# ## What really ran
+#
+# A mode that is an inert switch looks exactly like a mode that changes nothing. So every run records, layer by layer, which scan ran in which build, and the dtype and the number of distinct values of its input. Mode 2-2, for example, must receive float32 values, at most 256 distinct ones, because they lie on the INT8 grid.
+
+# %%
+notebook.show_witness(run, settings)

@@ -1,0 +1,65 @@
+# %% [markdown]
+# # Step 3. Do both scans turn codes into the same values?
+#
+# The plan asks four things about the dequantization inside the scan: (a) is it always `float(code) * scale`, (b) are scales applied first or last, (c) is there a clamp to ±127, (d) is the type conversion the same?
+#
+# An INT8 operand has 256 codes. So nothing needs to be sampled and nothing believed: every scan is given inputs that let the value of one operand come out by itself, for each of the 256 codes, at each layer's own scale. Only the outputs of the scan are used, never its source.
+#
+# What differs legally is the *association* of the products that follow. The published kernel computes $B \cdot (\Delta \cdot u)$ per element, the PyTorch scan $(\Delta \cdot B) \cdot u$ on whole tensors. Each product rounds once; the roundings fall in different places.
+
+# %% tags=["parameters"]
+model: str = "demo"  # demo, or the folder of a prepared model
+task: str = "lambada_demo"  # lambada_demo, or a .jsonl file with one {"text": ...} per line
+modes: list = []  # the modes to run, empty for 0 2-0 2-1 2-2
+mode_a: str = ""  # the reference mode, empty for the first of modes
+mode_b: str = ""  # the mode in question, empty for what the environment flags say, else 2-1
+limit: int = 100  # items of the task to use, 1 to its size
+layers: list = []  # layers to look at, empty for all
+item: int = 0  # the item that is looked at closely, 0 to limit - 1
+seed: int = 0  # seed of every random choice
+device: str = "cpu"  # cpu or cuda
+lang: str = "en"  # language of headings and labels
+results_dir: str = ""  # folder for the result as JSON, empty for none
+cache_dir: str = ""  # folder of evaluations shared between notebooks, empty for none
+
+# %% tags=["hide-code"]
+from quamba_lab import notebook, steps, widgets
+
+settings = notebook.begin(
+    In, model=model, task=task, modes=modes, mode_a=mode_a, mode_b=mode_b, limit=limit, layers=layers, item=item,
+    seed=seed, device=device, lang=lang,
+)
+run = notebook.open_workbook(settings, cache_dir)
+
+# %% [markdown]
+# ## The plan's four questions, answered
+
+# %%
+result = steps.dequantization(run, settings.mode_a, settings.mode_b, layers=list(settings.layers), item=settings.item)
+notebook.show_tables(result, ["The plan's four questions"])
+
+# %% [markdown]
+# ## The audit: 256 codes of every operand in every scan
+
+# %%
+notebook.show_figures(result)
+
+# %% [markdown]
+# ## The numbers behind it
+#
+# The audit lists, for each layer, scan and operand, how many of the 256 codes have the value code x scale and how much of that value can be seen from outside.
+
+# %%
+notebook.show_tables(result, leave_out=["The plan's four questions"])
+
+# %% [markdown]
+# ## Look for yourself
+
+# %%
+widgets.explore(result)
+
+# %% [markdown]
+# ## Verdict
+
+# %%
+notebook.finish(result, results_dir, "3_dequantization", lang)

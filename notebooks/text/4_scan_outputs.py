@@ -1,0 +1,57 @@
+# %% [markdown]
+# # Step 4. How far apart are the scans' outputs?
+#
+# The plan asks for shape, dtype, range, mean and standard deviation of `y` in each mode, and the largest and the mean absolute difference from the reference mode.
+#
+# A difference has no size by itself. Two rulers are laid beside it. The first is the **floor**: what the same arithmetic changes when it is legally reordered (another batch split, another chunk size, another order of a sum). Nothing below the floor can be blamed on anybody. The second is the **oracle**, the same recurrence in float64: it says which of two modes is nearer to the truth, not just how far they are apart.
+#
+# Errors are divided by the RMS of `y`. A relative error per element would mostly measure how near to zero an element happens to be.
+
+# %% tags=["parameters"]
+model: str = "demo"  # demo, or the folder of a prepared model
+task: str = "lambada_demo"  # lambada_demo, or a .jsonl file with one {"text": ...} per line
+modes: list = []  # the modes to run, empty for 0 2-0 2-1 2-2
+mode_a: str = ""  # the reference mode, empty for the first of modes
+mode_b: str = ""  # the mode in question, empty for what the environment flags say, else 2-1
+limit: int = 100  # items of the task to use, 1 to its size
+layers: list = []  # layers to look at, empty for all
+item: int = 0  # the item that is looked at closely, 0 to limit - 1
+seed: int = 0  # seed of every random choice
+device: str = "cpu"  # cpu or cuda
+lang: str = "en"  # language of headings and labels
+results_dir: str = ""  # folder for the result as JSON, empty for none
+cache_dir: str = ""  # folder of evaluations shared between notebooks, empty for none
+
+# %% tags=["hide-code"]
+from quamba_lab import notebook, steps, widgets
+
+settings = notebook.begin(
+    In, model=model, task=task, modes=modes, mode_a=mode_a, mode_b=mode_b, limit=limit, layers=layers, item=item,
+    seed=seed, device=device, lang=lang,
+)
+run = notebook.open_workbook(settings, cache_dir)
+
+# %% [markdown]
+# ## The outputs, mode by mode
+
+# %%
+result = steps.scan_outputs(run, settings.mode_a, settings.mode_b, layers=list(settings.layers), items=[settings.item])
+notebook.show_tables(result)
+
+# %% [markdown]
+# ## The difference, layer by layer
+
+# %%
+notebook.show_figures(result)
+
+# %% [markdown]
+# ## Look for yourself
+
+# %%
+widgets.explore(result)
+
+# %% [markdown]
+# ## Verdict
+
+# %%
+notebook.finish(result, results_dir, "4_scan_outputs", lang)

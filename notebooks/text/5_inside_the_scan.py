@@ -1,0 +1,59 @@
+# %% [markdown]
+# # Step 5. Which operation inside the scan makes the difference?
+#
+# The plan asks to walk through the scan (dequantize, recurrence, output) and to find the first place where the PyTorch scan introduces an error.
+#
+# For each channel $d$ and state $n$ the scan computes
+#
+# $$h_t = \underbrace{e^{\Delta_t A}}_{\text{decay}}\, h_{t-1} + \underbrace{\Delta_t B_t u_t}_{\text{drive}}, \qquad y_t = \Big(\underbrace{\textstyle\sum_n C_t h_t}_{\text{contraction}} + \underbrace{D u_t}_{\text{skip}}\Big) \cdot \underbrace{\mathrm{silu}(z_t)}_{\text{gate}}.$$
+#
+# Both scans are given *the same* inputs, and the output of every operation is compared with float64. So an error that an operation makes is told apart from one that it was handed.
+
+# %% tags=["parameters"]
+model: str = "demo"  # demo, or the folder of a prepared model
+task: str = "lambada_demo"  # lambada_demo, or a .jsonl file with one {"text": ...} per line
+modes: list = []  # the modes to run, empty for 0 2-0 2-1 2-2
+mode_a: str = ""  # the reference mode, empty for the first of modes
+mode_b: str = ""  # the mode in question, empty for what the environment flags say, else 2-1
+limit: int = 100  # items of the task to use, 1 to its size
+layers: list = []  # layers to look at, empty for all
+item: int = 0  # the item that is looked at closely, 0 to limit - 1
+seed: int = 0  # seed of every random choice
+device: str = "cpu"  # cpu or cuda
+lang: str = "en"  # language of headings and labels
+results_dir: str = ""  # folder for the result as JSON, empty for none
+cache_dir: str = ""  # folder of evaluations shared between notebooks, empty for none
+
+# %% tags=["hide-code"]
+from quamba_lab import notebook, steps, widgets
+
+settings = notebook.begin(
+    In, model=model, task=task, modes=modes, mode_a=mode_a, mode_b=mode_b, limit=limit, layers=layers, item=item,
+    seed=seed, device=device, lang=lang,
+)
+run = notebook.open_workbook(settings, cache_dir)
+
+# %% [markdown]
+# ## The error after each operation
+
+# %%
+result = steps.inside_the_scan(run, settings.mode_a, settings.mode_b, layers=list(settings.layers), item=settings.item)
+notebook.show_figures(result)
+
+# %% [markdown]
+# ## The numbers behind it
+
+# %%
+notebook.show_tables(result)
+
+# %% [markdown]
+# ## Look for yourself
+
+# %%
+widgets.explore(result)
+
+# %% [markdown]
+# ## Verdict
+
+# %%
+notebook.finish(result, results_dir, "5_inside_the_scan", lang)
