@@ -33,8 +33,12 @@ def round_half_away(x: Tensor) -> Tensor:
     half instead is right for every input: a true tie still rounds up to the next integer in the addition, and nothing
     below a tie reaches it (the lowering that LLVM uses for ``llvm.round``).
     """
-    half = _BELOW_HALF[x.dtype]
-    return torch.trunc(x + torch.copysign(half.to(x.device), x))
+    return torch.trunc(_past_half(x))
+
+
+def _past_half(x: Tensor) -> Tensor:
+    """What truncates to ``x`` rounded away from zero at ties; a conversion to an integer truncates."""
+    return x + torch.copysign(_BELOW_HALF[x.dtype].to(x.device), x)
 
 
 _BELOW_HALF = {
@@ -73,12 +77,12 @@ class RoundingRule:
 
     def __call__(self, x: Tensor) -> Tensor:
         """INT8 codes of ``x`` (already divided by the scale); same shape."""
-        whole = torch.nan_to_num(self.integers(x), nan=0.0, posinf=float(INT32_MAX), neginf=float(INT32_MIN))
+        whole = torch.round(x) if self.ties == "even" else _past_half(x)  # the conversion below truncates
+        whole = torch.nan_to_num(whole, nan=0.0, posinf=float(INT32_MAX), neginf=float(INT32_MIN))
         if self.overflow == "saturate":
-            return whole.clamp(self.low, self.high).to(torch.int8)
-        # An integer conversion to int8 keeps the low byte.
-        bounded = whole.clamp(INT32_MIN, INT32_MAX)  # in float32 the upper bound is 2^31
-        return bounded.to(torch.int64).clamp_(max=INT32_MAX).to(torch.int8)
+            return whole.clamp_(self.low, self.high).to(torch.int8)
+        whole.clamp_(INT32_MIN, INT32_MAX)  # in float32 the upper bound is 2^31
+        return whole.to(torch.int64).clamp_(max=INT32_MAX).to(torch.int8)  # int64 to int8 keeps the low byte
 
 
 EVEN_SATURATE = RoundingRule("even")
