@@ -64,6 +64,20 @@ def open_workbook(settings: parameters.Settings, cache_dir: str = "") -> Workboo
     )  # fmt: skip
 
 
+def show_witness(run: Workbook, settings: parameters.Settings) -> None:
+    """What really ran in each mode: scan, build, and what its input held; a row per mode and distinct record."""
+    rows = []
+    for mode in settings.modes:
+        table = run.witness(mode).table()
+        for (scan, build, device, dtype), part in table.groupby(["scan", "build", "device", "u dtype"], sort=False):
+            low, high = part["distinct u"].min(), part["distinct u"].max()
+            rows.append({
+                "mode": mode, "layers": len(part), "scan": scan, "build": build, "device": device, "u": dtype,
+                "distinct values of u": f"{low}" if low == high else f"{low} to {high}",
+            })  # fmt: skip
+    show_table(texts(settings.lang)("witness"), pd.DataFrame(rows))
+
+
 def _in_words(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 

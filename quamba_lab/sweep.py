@@ -1,6 +1,6 @@
 """Run every notebook of the workbook for one choice of settings, side by side, and make the report.
 
-One process per notebook; the evaluation of the modes is done once, before, into a cache that all of them read.
+One process per notebook; what the modes answer is computed once and shared by way of the workbook's cache on disk.
 What became of each notebook is kept in a manifest; an interrupt or a failure still leaves a report, which says so.
 """
 
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,7 +30,7 @@ __all__ = ["NOTEBOOKS", "Outcome", "SweepError", "notebooks", "sweep"]
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 LAST = "0_summary"
-"""The summary reads what the steps have written, so it runs when they are done."""
+"""The summary needs what every step needs, so it runs when they have computed it."""
 GRACE = 10.0
 """Seconds between asking a notebook to stop and ending it."""
 
@@ -77,13 +77,12 @@ def sweep(
     jobs: int | None = None,
     timeout: float = 900.0,
     folder: Path = NOTEBOOKS,
-    evaluate: bool = True,
     command: str | None = None,
 ) -> Outcome:
     """Run the notebooks of ``folder`` and write the report to ``output``, which is replaced as a whole.
 
-    ``jobs``: notebooks at a time, by default one per core; ``timeout``: seconds for each; ``evaluate``: fill the shared
-    cache first.  Raises :class:`SweepError` before anything runs when the report could not be written.
+    ``jobs``: notebooks at a time, by default one per core; ``timeout``: seconds for each.
+    Raises :class:`SweepError` before anything runs when the report could not be written.
     """
     from .report import write_report
 
@@ -99,8 +98,7 @@ def sweep(
         started=_now(), versions=versions(),
     )  # fmt: skip
     try:
-        runner = _Runner(settings, manifest, partial, jobs or len(os.sched_getaffinity(0)), timeout, evaluate)
-        runner.run(found)
+        _Runner(settings, manifest, partial, jobs or _cores(), timeout).run(found)
         manifest.finished = _now()
         manifest.write(partial / "manifest.json")
         verdict = write_report(partial, manifest, settings)
@@ -108,6 +106,10 @@ def sweep(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Outcome(output, manifest, verdict)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _now() -> str:
@@ -146,11 +148,9 @@ def _replace(partial: Path, output: Path) -> None:
 class _Runner:
     """The processes of one sweep."""
 
-    def __init__(
-        self, settings: Settings, manifest: Manifest, folder: Path, jobs: int, timeout: float, evaluate: bool
-    ):
+    def __init__(self, settings: Settings, manifest: Manifest, folder: Path, jobs: int, timeout: float):
         self.settings, self.manifest, self.folder = settings, manifest, folder
-        self.jobs, self.timeout, self.evaluate = jobs, timeout, evaluate
+        self.jobs, self.timeout = jobs, timeout
         self.results = folder / "results"
         self.executed = folder / "notebooks"
         self.logs = folder / "logs"
@@ -165,9 +165,6 @@ class _Runner:
         # Progress is for a person who watches; a log would fill with it.
         bar = tqdm(total=len(found), unit="notebook", disable=None, mininterval=0.5, desc="Workbook")
         try:
-            if self.evaluate:
-                bar.set_postfix_str("evaluating the modes")
-                self._evaluate()
             self._run_all({name: path for name, path in found.items() if name != LAST}, bar)
             self._run_all({name: path for name, path in found.items() if name == LAST}, bar)
         except KeyboardInterrupt:
@@ -189,22 +186,6 @@ class _Runner:
             "JUPYTER_RUNTIME_DIR": str(self.scratch), "MPLBACKEND": "agg", "PYTHONHASHSEED": "0",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }  # fmt: skip
-
-    def _evaluate(self) -> None:
-        """Fill the shared cache.  A failure is left to the notebooks, whose pages then tell it."""
-        job = {"settings": self.settings.__dict__, "cache": str(self.scratch / "cache")}
-        path = self.scratch / "evaluate.json"
-        path.write_text(json.dumps(job), encoding="utf-8")
-        with (self.logs / "evaluate.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "quamba_lab.steps_run", str(path)], stdout=log, stderr=log,
-                stdin=subprocess.DEVNULL, env=self._environment(), start_new_session=True,
-            )  # fmt: skip
-            try:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(self.timeout)
-            finally:
-                _end(process)
 
     def _run_all(self, found: dict[str, Path], bar: tqdm) -> None:
         waiting = list(found.items())
@@ -240,7 +221,7 @@ class _Runner:
             "model": settings.model, "task": settings.task, "modes": list(settings.modes), "mode_a": settings.mode_a,
             "mode_b": settings.mode_b, "limit": settings.limit, "layers": list(settings.layers),
             "item": settings.item, "seed": settings.seed, "device": settings.device, "lang": settings.lang,
-            "results_dir": str(self.results), "cache_dir": str(self.scratch / "cache"),
+            "results_dir": str(self.results),
         }  # fmt: skip
         declared = papermill.inspect_notebook(str(path))
         return {name: value for name, value in offered.items() if name in declared}
@@ -304,10 +285,3 @@ def _end(process: subprocess.Popen) -> None:
     for kernel in kernels:
         with contextlib.suppress(psutil.NoSuchProcess):
             kernel.kill()
-
-
-def run_steps(settings: Settings, steps: Sequence[int]) -> Iterator[tuple[str, Any]]:
-    """The results of the debug plan's steps, one after the other, without notebooks."""
-    from .steps_run import step_results
-
-    yield from step_results(settings, steps)

@@ -50,6 +50,7 @@ EN = {
     "settings.lang": "Language",
     "settings.flags": "Environment flags",
     "settings.flags.none": "none of the debug plan's flags is set",
+    "witness": "What really ran, mode by mode",
     "reproduce": "How to make this report again",
     "versions": "Versions",
     "runs": "The notebooks of this report",

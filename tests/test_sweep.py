@@ -23,7 +23,7 @@ SETTINGS = Settings(layers=(0, 1))
 
 def run(tmp_path: Path, timeout: float = 60, **workbook):
     folder = write_workbook(tmp_path / "notebooks", **workbook)
-    return sweep(SETTINGS, tmp_path / "reports", folder=folder, evaluate=False, timeout=timeout, command="make report")
+    return sweep(SETTINGS, tmp_path / "reports", folder=folder, timeout=timeout, command="make report")
 
 
 def status_of(outcome) -> dict[str, str]:
@@ -79,7 +79,7 @@ def test_an_interrupt_leaves_a_true_record(tmp_path):
     program = (
         "from pathlib import Path; from quamba_lab.parameters import Settings; from quamba_lab.sweep import sweep; "
         f"o = sweep(Settings(layers=(0,)), Path({str(tmp_path / 'reports')!r}), folder=Path({str(folder)!r}), "
-        "evaluate=False, jobs=1); raise SystemExit(o.exit_code)"
+        "jobs=1); raise SystemExit(o.exit_code)"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 90
