@@ -77,6 +77,8 @@ class RoundingRule:
 
     def __call__(self, x: Tensor) -> Tensor:
         """INT8 codes of ``x`` (already divided by the scale); same shape."""
+        if x.dtype not in (torch.float32, torch.float64):
+            x = x.float()
         whole = torch.round(x) if self.ties == "even" else _past_half(x)  # the conversion below truncates
         whole = torch.nan_to_num(whole, nan=0.0, posinf=float(INT32_MAX), neginf=float(INT32_MIN))
         if self.overflow == "saturate":
