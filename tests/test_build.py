@@ -126,7 +126,8 @@ if NVCC:  # where no CUDA compiler is present there is nothing to check
     @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
     def test_published_compiles_ahead_of_time(arch, tmp_path):
         command = [NVCC, "-std=c++17", "--use_fast_math", f"-arch={arch}", "-cubin", "-o", str(tmp_path / "out.cubin")]
-        result = subprocess.run([*command, str(build.CSRC / "published.cu")], capture_output=True, text=True, check=False)
+        command.append(str(build.CSRC / "published.cu"))
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
         assert "warning" not in result.stderr, result.stderr
 
@@ -134,7 +135,8 @@ if NVCC:  # where no CUDA compiler is present there is nothing to check
 @pytest.mark.gpu
 def test_a_kernel_is_built_once_and_loaded_fast_after(tmp_path):
     code = (
-        "import time, torch; from quamba_lab.scans import build; torch.zeros(1, device='cuda'); t = time.perf_counter();"
+        "import time, torch; from quamba_lab.scans import build; torch.zeros(1, device='cuda');"
+        "t = time.perf_counter();"
         "build.cuda_kernel('published.cu', 'published_scan<32, 4, false>', '{27P6i}', ('--use_fast_math',));"
         "print(time.perf_counter() - t)"
     )

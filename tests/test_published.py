@@ -17,8 +17,10 @@ from quamba_lab.scans.oracle import oracle_float64, oracle_taps, to_half
 from quamba_lab.scans.published import partition, published_continued, published_taps
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-MISMATCH = 0.004
-"""Share of FP16 values that may differ from the correctly rounded FP64 ones: four times what was measured, 0.10 %."""
+MISMATCH = {"cpu": 0.004, "cuda": 0.01}
+"""Share of FP16 values that may differ from the correctly rounded FP64 ones: on Mamba-like inputs about 0.1 % do."""
+ERROR = {"cpu": 2e-5, "cuda": 1e-3}
+"""Error before the FP16 cast over RMS(y): fast math's exp errs by some 1e-6 of its value, which long memories add up."""
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
@@ -31,14 +33,17 @@ def check_against_oracle(x: scans.ScanInputs, device: str) -> None:
     y = output.y.cpu()
     rms = exact.pow(2).mean().sqrt()
     rounding = exact.abs() * 2.0**-11 + 2.0**-25  # half an ulp of the float16 cast
-    assert bool(((y.double() - exact).abs() <= rounding + 2e-5 * rms + 1e-12).all())
-    allowed = max(MISMATCH * y.numel(), 3)
+    excess = float(((y.double() - exact).abs() - rounding).max() / rms.clamp(min=1e-9))
+    assert excess < ERROR[device], excess
+    allowed = max(MISMATCH[device] * y.numel(), 3)
     assert int((y != to_half(exact)).sum()) <= allowed
     if x.state_scale is None:
-        torch.testing.assert_close(output.last_state.cpu(), last.float(), rtol=2e-5, atol=2e-5 * float(last.abs().max()))
+        atol = ERROR[device] * float(last.abs().max())
+        torch.testing.assert_close(output.last_state.cpu(), last.float(), rtol=ERROR[device], atol=atol)
     else:
         codes = last / x.state_scale.double()
-        assert bool(((output.last_state.cpu().double() - codes.clamp(-128, 127)).abs() <= 0.5 + 1e-3).all())
+        worst = float((output.last_state.cpu().double() - codes.clamp(-128, 127)).abs().max())
+        assert worst <= 0.5 + 128 * ERROR[device], worst
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -123,7 +128,7 @@ def test_cutting_a_prompt_shorter_can_change_the_rounding_but_not_the_result():
     whole = scans.run("published", x).y[:, :250]
     cut = scans.run("published", x.narrow(length=slice(0, 250))).y
     assert not torch.equal(whole, cut)
-    assert float((whole != cut).float().mean()) < MISMATCH
+    assert float((whole != cut).float().mean()) < MISMATCH["cpu"]
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -143,8 +148,9 @@ def test_the_state_is_rounded_ties_away_and_saturates():
     one = torch.tensor(1.0)
     codes = torch.tensor([1, 3, -1, -3, 127, -128, 5], dtype=torch.int8)
     n = len(codes)
+    unit = Quantized(torch.ones(1, 1, 1, dtype=torch.int8), one)
     x = scans.ScanInputs(
-        u=Quantized(torch.ones(1, 1, 1, dtype=torch.int8), one), dt=Quantized(torch.ones(1, 1, 1, dtype=torch.int8), one),
+        u=unit, dt=unit,
         B=Quantized(codes.view(1, 1, n, 1), one), C=Quantized(torch.ones(1, 1, n, 1, dtype=torch.int8), one),
         A_log=Quantized(torch.zeros(1, n, dtype=torch.int8), one), state_scale=torch.tensor(2.0), softplus=False,
     )  # fmt: skip
@@ -203,7 +209,7 @@ def test_the_build_says_what_ran():
 
 def test_it_runs_inside_a_compiled_function():
     x = random_inputs(1, 16, 40, state_scale=0.05)
-    compiled = torch.compile(lambda inputs: scans.run("published", inputs).y.float() * 2, fullgraph=True, backend="eager")
+    compiled = torch.compile(lambda q: scans.run("published", q).y.float() * 2, fullgraph=True, backend="eager")
     assert torch.equal(compiled(x), scans.run("published", x).y.float() * 2)
 
 
@@ -256,7 +262,7 @@ def test_the_host_build_is_near_the_gpu_build():
     for length in (100, 513, 2049):
         x = random_inputs(2, 64, length, 16, seed=length, state_scale=0.05)
         here, there = scans.run("published", x), scans.run("published", x.to("cuda"))
-        assert float((here.y != there.y.cpu()).float().mean()) < 2 * MISMATCH
+        assert float((here.y != there.y.cpu()).float().mean()) < MISMATCH["cuda"]
         assert int((here.last_state.int() - there.last_state.cpu().int()).abs().max()) <= 1
 
 
@@ -290,8 +296,16 @@ def test_a_call_does_not_wait_for_the_gpu():
         scans.run("published", x)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    unseen = replace(x, state_scale=torch.tensor(0.05).cuda())
     with torch.cuda.graph(torch.cuda.CUDAGraph()), pytest.raises(ScanError, match="run the scan once before capturing"):
-        scans.run("published", replace(x, state_scale=torch.tensor(0.05).cuda()))
+        scans.run("published", unseen)
+
+
+@pytest.mark.gpu
+def test_it_runs_inside_a_compiled_function_on_the_gpu():
+    x = random_inputs(1, 16, 40, state_scale=0.05, device="cuda")
+    compiled = torch.compile(lambda q: scans.run("published", q).y.float() * 2, fullgraph=True)
+    assert torch.equal(compiled(x), scans.run("published", x).y.float() * 2)
 
 
 @pytest.mark.gpu

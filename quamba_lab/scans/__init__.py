@@ -111,8 +111,9 @@ def run(name: str, inputs: ScanInputs) -> ScanOutput:
         )
     result = scan.fn(inputs)
     output = result if isinstance(result, ScanOutput) else ScanOutput(result, None, f"registered function {name!r}")
-    expected = (inputs.batch, inputs.length, inputs.channels)
-    if not isinstance(output.y, Tensor) or tuple(output.y.shape) != expected or not output.y.is_floating_point():
+    b, d, l = inputs.u.values.shape
+    expected = (b, l, d)
+    if not isinstance(output.y, Tensor) or output.y.shape != expected or not output.y.is_floating_point():
         got = f"{output.y.dtype} {tuple(output.y.shape)}" if isinstance(output.y, Tensor) else type(output.y).__name__
         raise ScanError(f"scan {name!r} returned y as {got}: expected a float tensor of shape (b, l, d) = {expected}")
     if output.y.dtype != torch.float16:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..quantized import EVEN_SATURATE
-from .kernels import check_scales
+from .kernels import check_scales, flatten
 from .types import ScanError, ScanInputs, ScanOutput
 
 __all__ = ["check_step", "decode_step", "exact_dtype", "prefill_then_decode", "step_in"]
@@ -37,7 +37,7 @@ def exact_dtype(dtype: torch.dtype) -> torch.dtype:
 def check_step(x: ScanInputs, state: Tensor, exact: bool) -> None:
     """Raise :class:`ScanError` unless ``x`` is one token and ``state`` fits it."""
     x.check_shapes()
-    check_scales(x)
+    check_scales(flatten(x))
     if x.length != 1:
         raise ScanError(f"a step takes one token, not l={x.length}: take inputs.narrow(length=slice(t, t + 1))")
     if not exact and x.state_scale is None:

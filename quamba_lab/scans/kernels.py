@@ -27,37 +27,8 @@ _SCHEMA = "({operands}, {scales}, Tensor? state_scale, bool softplus) -> (Tensor
     scales=", ".join(f"Tensor? {name}_scale" for name in OPERANDS),
 )
 _LIBRARY = torch.library.Library("quamba_lab", "FRAGMENT")
-_CHECKED: dict[int, tuple[weakref.ref, int]] = {}
-
-
-def check_scales(x: ScanInputs) -> None:
-    """Raise :class:`ScanError` unless every scale is one finite, positive float32 on the operands' device.
-
-    A scale's value is read once per tensor and version, so a model that keeps its scales never synchronizes for it
-    again.  Raises :class:`ScanError` during CUDA graph capture of a scale that was never seen: run once before.
-    """
-    device = x.u.values.device
-    for name in (*OPERANDS, "state"):
-        operand = x.state_scale if name == "state" else getattr(x, name)
-        scale = operand if name == "state" or operand is None else operand.scale
-        if scale is None:
-            continue
-        seen = _CHECKED.get(id(scale))
-        if seen is not None and seen[0]() is scale and seen[1] == scale._version:
-            if scale.device != device:
-                raise ScanError(f"the scale of {name} is on {scale.device} and u on {device}: move them with .to()")
-            continue
-        if not isinstance(scale, Tensor) or scale.device != device:
-            where = getattr(scale, "device", type(scale).__name__)
-            raise ScanError(f"the scale of {name} is on {where} and u on {device}: move them with .to()")
-        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            raise ScanError(f"the scale of {name} is new during CUDA graph capture: run the scan once before capturing")
-        try:
-            check_scale(scale, f"the scale of {name}")
-        except ValueError as error:
-            raise ScanError(str(error)) from None
-        key = id(scale)
-        _CHECKED[key] = (weakref.ref(scale, lambda _, key=key: _CHECKED.pop(key, None)), scale._version)
+_CHECKED: dict[tuple[int, ...], tuple[int, ...]] = {}
+"""Versions of the scales that were checked together, by device and identity; an entry goes when one of them does."""
 
 
 def flatten(x: ScanInputs) -> tuple:
@@ -68,12 +39,47 @@ def flatten(x: ScanInputs) -> tuple:
     return (*values, *scales, x.state_scale, x.softplus)
 
 
-def outputs(u: Tensor, A_log: Tensor, state_scale: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Uninitialized y, float16 (b, l, d), and last state (b, d, n): int8 codes when it has a scale, else float32."""
+def check_scales(operands: tuple) -> None:
+    """Raise :class:`ScanError` unless every scale in ``operands`` is one finite, positive float32 on u's device.
+
+    ``operands``: as :func:`flatten` orders them.  Values are read once per set of tensors and their versions, so a
+    model that keeps its scales never synchronizes for them again.  Raises :class:`ScanError` during CUDA graph capture
+    for a set that was never seen: run once before.
+    """
+    scales = operands[len(OPERANDS) : 2 * len(OPERANDS) + 1]
+    key = (operands[0].get_device(), *map(id, scales))
+    versions = tuple([0 if s is None else s._version for s in scales])
+    if _CHECKED.get(key) == versions:
+        return
+    device = operands[0].device
+    for name, scale in zip((*OPERANDS, "state"), scales, strict=True):
+        if scale is None:
+            continue
+        if not isinstance(scale, Tensor) or scale.device != device:
+            where = getattr(scale, "device", type(scale).__name__)
+            raise ScanError(f"the scale of {name} is on {where} and u on {device}: move them with .to()")
+        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            raise ScanError(f"the scale of {name} is new during CUDA graph capture: run the scan once before capturing")
+        try:
+            check_scale(scale, f"the scale of {name}")
+        except ValueError as error:
+            raise ScanError(str(error)) from None
+    for scale in scales:
+        if scale is not None:
+            weakref.finalize(scale, _CHECKED.pop, key, None).atexit = False
+    _CHECKED[key] = versions
+
+
+def outputs(
+    u: Tensor, A_log: Tensor, state_scale: Tensor | None, sequence_last: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Uninitialized y, float16 (b, l, d), and last state (b, d, n): int8 codes when it has a scale, else float32.
+
+    ``sequence_last``: y as (b, d, l) instead, for a kernel that leaves the transposition to torch.
+    """
     b, d, l = u.shape
-    y = torch.empty((b, l, d), dtype=torch.float16, device=u.device)
-    dtype = torch.float32 if state_scale is None else torch.int8
-    return y, torch.empty((b, d, A_log.shape[1]), dtype=dtype, device=u.device)
+    y = u.new_empty((b, d, l) if sequence_last else (b, l, d), dtype=torch.float16)
+    return y, u.new_empty((b, d, A_log.shape[1]), dtype=torch.float32 if state_scale is None else torch.int8)
 
 
 def _fake(*args):
@@ -88,7 +94,7 @@ class ScanOperator:
 
     def __init__(self, name: str, cpu: Callable, cuda: Callable):
         self.name = name
-        self._implementations = {"cpu": cpu, "cuda": cuda}
+        self._cpu, self._cuda = cpu, cuda
         _LIBRARY.define(name + _SCHEMA)
         _LIBRARY.impl(name, cpu, "CPU")
         _LIBRARY.impl(name, cuda, "CUDA")
@@ -97,11 +103,13 @@ class ScanOperator:
 
     def __call__(self, x: ScanInputs) -> tuple[Tensor, Tensor]:
         """Run on checked shapes.  Raises :class:`ScanError` for bad scales and for a device without a build."""
+        operands = flatten(x)
         if torch.compiler.is_compiling():
-            return self._operator(*flatten(x))
-        check_scales(x)
-        device = x.u.values.device
-        implementation = self._implementations.get(device.type)
-        if implementation is None:
-            raise ScanError(f"{self.name} has no build for {device}: move the inputs to cpu or cuda")
-        return implementation(*flatten(x))
+            return self._operator(*operands)
+        check_scales(operands)
+        u = operands[0]
+        if u.is_cuda:
+            return self._cuda(*operands)
+        if u.is_cpu:
+            return self._cpu(*operands)
+        raise ScanError(f"{self.name} has no build for {u.device}: move the inputs to cpu or cuda")

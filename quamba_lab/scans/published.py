@@ -31,10 +31,9 @@ _ONE_THREAD_BELOW = 1_000_000  # (b, d, l, n) elements, about 2 ms: waking a sec
 
 def partition(length: int) -> tuple[int, int]:
     """Threads and items per thread for a sequence: they fix the tree of the sums, so the length fixes the rounding."""
-    for longest, threads, items in ((128, 32, 4), (256, 32, 8), (512, 32, 16), (1024, 64, 16)):
-        if length <= longest:
-            return threads, items
-    return 128, 16
+    if length <= 512:
+        return 32, 4 if length <= 128 else 8 if length <= 256 else 16
+    return (64, 16) if length <= 1024 else (128, 16)
 
 
 @lru_cache(maxsize=1)
@@ -73,32 +72,34 @@ def _run_device(operands: tuple, y: Tensor, state: Tensor, initial: Tensor | Non
     b, d, l = u.shape
     if b > 65535:
         raise ScanError(f"b={b}: the CUDA grid takes at most 65535 sequences, split the batch")
-    index = u.device.index
-    if index != torch.cuda.current_device():
-        with torch.cuda.device(index):
-            return _run_device(operands, y, state, initial, taps)
+    index = u.get_device()
     threads, items = partition(l)
     kernel = _device_kernel((threads, items), taps is not _NO_TAPS, index)
     kernel((d, b, 1), threads, 0, *_arguments(operands, y, state, initial, taps))
 
 
-def _scan(run, operands: tuple, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    if operands[0].dtype != torch.int8:
-        raise ScanError(f"published takes u as torch.int8, not {operands[0].dtype}: quantize u, or choose torch_fp32")
-    y, state = outputs(operands[0], operands[5], operands[16])
-    run(operands, y, state, initial, _NO_TAPS)
-    return y, state
+def _scan(operands: tuple, initial: Tensor | None = None, taps: tuple[int, ...] = _NO_TAPS) -> tuple[Tensor, Tensor]:
+    """y, float16 (b, l, d), and the last state.  ``taps``: addresses to fill, in the order of the struct."""
+    u = operands[0]
+    if u.dtype != torch.int8:
+        raise ScanError(f"published takes u as torch.int8, not {u.dtype}: quantize u, or choose torch_fp32")
+    y, state = outputs(u, operands[5], operands[16], sequence_last=u.is_cuda)
+    if not u.is_cuda:
+        _run_host(operands, y, state, initial, taps)
+        return y, state
+    if u.get_device() == torch._C._cuda_getDevice():
+        _run_device(operands, y, state, initial, taps)
+    else:
+        with torch.cuda.device(u.device):
+            _run_device(operands, y, state, initial, taps)
+    return y.transpose(1, 2).contiguous(), state  # (b, l, d)
 
 
-def _published_cpu(*operands) -> tuple[Tensor, Tensor]:
-    return _scan(_run_host, operands)
+def _published(*operands) -> tuple[Tensor, Tensor]:
+    return _scan(operands)
 
 
-def _published_cuda(*operands) -> tuple[Tensor, Tensor]:
-    return _scan(_run_device, operands)
-
-
-_OPERATOR = ScanOperator("published_scan", _published_cpu, _published_cuda)
+_OPERATOR = ScanOperator("published_scan", cpu=_published, cuda=_published)
 
 
 def unavailable() -> str | None:
@@ -136,13 +137,13 @@ def published_continued(x: ScanInputs, state: Tensor) -> ScanOutput:
     Raises :class:`ScanError` for a state of another shape, dtype or device.
     """
     x.check_shapes()
-    check_scales(x)
+    operands = flatten(x)
+    check_scales(operands)
     expected = (x.batch, x.channels, x.states)
     if tuple(state.shape) != expected or state.dtype != torch.float32 or state.device != x.device:
         got = f"{state.dtype} {tuple(state.shape)} on {state.device}"
         raise ScanError(f"the state is {got}: expected torch.float32 {expected} on {x.device}")
-    run = _run_device if x.device.type == "cuda" else _run_host
-    y, last = _scan(run, flatten(x), state.contiguous())
+    y, last = _scan(operands, state.contiguous())
     return ScanOutput(y, last, _record(x))
 
 
@@ -161,17 +162,13 @@ def published_taps(x: ScanInputs) -> dict[str, Tensor]:
     zero in the same order, because the kernel's accumulator starts with D*u.
     """
     x.check_shapes()
-    check_scales(x)
     operands = flatten(x)
-    if operands[0].dtype != torch.int8:
-        raise ScanError(f"published takes u as torch.int8, not {operands[0].dtype}: quantize u, or choose torch_fp32")
-    y, state = outputs(operands[0], operands[5], operands[16])
+    check_scales(operands)
     per_step = {name: torch.empty(x.u.shape, dtype=torch.float32, device=x.device)
                 for name in ("softplus", "contraction", "skip", "gate")}  # (b, d, l)  # fmt: skip
     per_state = {name: torch.empty((*x.u.shape, x.states), dtype=torch.float32, device=x.device)
                  for name in ("decay", "drive", "recurrence")}  # (b, d, l, n)  # fmt: skip
-    taps = {**per_step, **per_state, "output_cast": y}
+    taps = {**per_step, **per_state}
     order = ("softplus", "decay", "drive", "recurrence", "contraction", "skip", "gate")
-    run = _run_device if x.device.type == "cuda" else _run_host
-    run(operands, y, state, None, tuple(taps[name].data_ptr() for name in order))
-    return {name: taps[name] for name in (*order, "output_cast")}
+    y, _ = _scan(operands, None, tuple(taps[name].data_ptr() for name in order))
+    return {**{name: taps[name] for name in order}, "output_cast": y}

@@ -91,7 +91,7 @@ class ScanInputs:
         u, dt, B, C, A_log = self.u, self.dt, self.B, self.C, self.A_log
         if not all(type(q) is Quantized for q in (u, dt, B, C, A_log)):
             return False
-        shape, device, int8 = u.values.shape, u.values.device, torch.int8
+        shape, device, int8 = u.values.shape, u.values.get_device(), torch.int8
         groups, rates = B.values.shape, A_log.values.shape
         if len(shape) != 3 or len(groups) != 4 or len(rates) != 2 or u.values.dtype not in (int8, torch.float32):
             return False
@@ -106,7 +106,7 @@ class ScanInputs:
         ):  # fmt: skip
             if q is not None:
                 values = q.values
-                if values.shape != expected or values.dtype is not int8 or values.device != device:
+                if values.shape != expected or values.dtype is not int8 or values.get_device() != device:
                     return False
         return True
 
