@@ -2,12 +2,13 @@
 //
 // Notation and formulas as in folded.h.  What is special to the CPU:
 //
-// * dt has 256 codes, so exp2(dt rate) - 1 is a table of 256 x n floats per channel, built in FP64 and rounded once.
-//   The table holds the decay MINUS ONE: a decay near 1 has a rounding error of up to 2^-25 that every later step
-//   inherits, while decay - 1 keeps all its digits.  The step is h += fma(decay - 1, h, (dt u_q) B_q).
+// * dt has 256 codes, so the decays exp2(dt rate) are a table of 256 x n floats per channel, built in FP64 and rounded
+//   once.  A decay from 1/2 to 1 is held MINUS ONE: as such it would err by up to 2^-25, which every later step inherits,
+//   while decay - 1 keeps all its digits; the step is h + fma(decay - 1, h, (dt u_q) B_q).  Any other decay is held as
+//   it is, fma(decay, h, (dt u_q) B_q), for there the difference would cancel.  The sign of the entry tells which.
 // * Sixteen states are one AVX-512 register or two AVX2 ones; four channels take turns to hide each other's latency;
 //   sixteen steps wait for their sums over n, which then share one tree of shuffles (vector16.h).
-// * The bracket, the skip and the gate are FP64, rounded once to FP32 and then to FP16.
+// * The bracket, the skip and the gate are FP64, rounded once to FP16.
 // * A job is a tile of channels with its tables (they stay in the second-level cache) and a part of the batch.  Every
 //   (batch, channel) is computed alone and in order, so neither threads, batch nor later tokens change a bit of y.
 //
@@ -15,6 +16,7 @@
 // units of s_B s_u.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -124,7 +126,13 @@ void transpose(const int8_t* codes, int8_t* rows, int64_t n, int64_t l, int64_t 
     }
 }
 
-// A channel's step sizes (256) and decays minus one (256, width); only the codes that are `used`.
+// What the table holds for 2^x: 2^x - 1, with its sign bit set, from 1/2 to 1; else 2^x.
+inline float entry(double x) {
+    const double less_one = exp2_minus_one(x);
+    return float(x >= -1.0 && x <= 0.0 ? -std::fabs(less_one) : less_one + 1.0);
+}
+
+// A channel's step sizes (256) and entries of decay (256, width); only the codes that are `used`.
 void channel_tables(const Problem& q, int64_t c, const bool* used, float* __restrict step, float* __restrict decay) {
     alignas(64) double sizes[256], rate[256];
     const double bias = q.bias ? q.scale.bias * q.bias[c] : 0.0;
@@ -138,7 +146,7 @@ void channel_tables(const Problem& q, int64_t c, const bool* used, float* __rest
         if (!used[code]) continue;
         float* row = decay + code * q.width;
         for (int64_t r = 0; r < q.width; r += 16)
-            for (int k = 0; k < 16; ++k) row[r + k] = float(exp2_minus_one(sizes[code] * rate[r + k]));
+            for (int k = 0; k < 16; ++k) row[r + k] = entry(sizes[code] * rate[r + k]);
     }
 }
 
@@ -157,7 +165,7 @@ void codes_in_use(const Problem& q, int64_t c, int64_t first, int64_t last, bool
 
 struct Lane {  // one channel of the ones that take turns, over one block of steps
     const int8_t* dt;
-    const float *input, *step, *decay;  // u_q (steps); the tables of dt (256) and of decays minus one (256, width)
+    const float *input, *step, *decay;  // u_q (steps); the tables of dt (256) and of decays (256, width)
     float *state, *sums;         // (width); (steps, padded to whole sixteens)
     int64_t position;            // (item * d + channel) * l + the block's first step, for the taps
 };
@@ -181,8 +189,8 @@ void recurrence(const Problem& q, const Lane* lane, const float* B, const float*
                 Row sum = zero();
                 for (int r = 0; r < rows; ++r) {
                     const Row drive = mul(input, load(B + t * width + r * 16));
-                    const Row before = h[k][r];
-                    h[k][r] = add(before, fma(load(decay + r * 16), before, drive));
+                    const Row factor = load(decay + r * 16);
+                    h[k][r] = add_where_negative(factor, fma(factor, h[k][r], drive), h[k][r]);
                     const Row weight = load(C + t * width + r * 16);
                     sum = r ? fma(h[k][r], weight, sum) : mul(h[k][r], weight);
                     if (TAPS) {
@@ -191,7 +199,8 @@ void recurrence(const Problem& q, const Lane* lane, const float* B, const float*
                         const double unit = q.scale.B * q.scale.u;
                         const int64_t at = (lane[k].position + t) * q.n + r * 16;
                         for (int j = 0; j < 16 && r * 16 + j < q.n; ++j) {
-                            q.taps.decay[at + j] = 1.0 + decay[r * 16 + j];
+                            const double held = decay[r * 16 + j];
+                            q.taps.decay[at + j] = std::signbit(held) ? 1.0 + held : held;
                             q.taps.drive[at + j] = driven[j] * unit;
                             q.taps.state[at + j] = state[j] * unit;
                         }
@@ -244,6 +253,18 @@ NO_VECTOR void look_up(const double* table, const int8_t* codes, double* out, in
     for (int64_t t = 0; t < steps; ++t) out[t] = table[codes[t] + 128];
 }
 
+// To float32 so that a second rounding, to float16, is that of x itself: truncated, the last bit set when inexact
+// (Boldo and Melquiond, 2008).
+inline float round_to_odd(double x) {
+    float near = float(x);
+    int32_t bits;
+    std::memcpy(&bits, &near, 4);
+    const double back = near;
+    bits = (bits - (std::fabs(back) > std::fabs(x) ? 1 : 0)) | (back != x ? 1 : 0);
+    std::memcpy(&near, &bits, 4);
+    return near;
+}
+
 // Bracket, skip, gate and cast of one channel over one block: sums -> half.
 template <bool TAPS>
 void finish(const Problem& q, int64_t c, int64_t position, const float* sums, const float* input, int64_t steps,
@@ -256,7 +277,7 @@ void finish(const Problem& q, int64_t c, int64_t position, const float* sums, co
         look_up(q.gates, q.z + position, gate, steps);
     else
         std::fill(gate, gate + steps, plain);
-    for (int64_t t = 0; t < steps; ++t) out[t] = float((sums[t] + skip * input[t]) * gate[t]);
+    for (int64_t t = 0; t < steps; ++t) out[t] = round_to_odd((sums[t] + skip * input[t]) * gate[t]);
     if (TAPS)
         for (int64_t t = 0; t < steps; ++t) {
             const double bracket = sums[t] + skip * input[t];

@@ -30,6 +30,10 @@ inline Row spread(float x) { return {_mm512_set1_ps(x)}; }
 inline Row add(Row a, Row b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Row mul(Row a, Row b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline Row fma(Row a, Row b, Row c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+// a + b where the sign bit of `sign` is set, else a.
+inline Row add_where_negative(Row sign, Row a, Row b) {
+    return {_mm512_mask_add_ps(a.v, _mm512_movepi32_mask(_mm512_castps_si512(sign.v)), a.v, b.v)};
+}
 
 // out[t] = the sum of p[t]: a tree of pairwise joins, each of which halves the number of vectors.  The order in which
 // steps enter undoes the order in which the joins leave them.
@@ -67,6 +71,10 @@ inline Row spread(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 inline Row add(Row a, Row b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
 inline Row mul(Row a, Row b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
 inline Row fma(Row a, Row b, Row c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
+inline Row add_where_negative(Row sign, Row a, Row b) {
+    return {_mm256_blendv_ps(a.lo, _mm256_add_ps(a.lo, b.lo), sign.lo),
+            _mm256_blendv_ps(a.hi, _mm256_add_ps(a.hi, b.hi), sign.hi)};
+}
 
 inline void sum16(const Row* p, float* out) {
     for (int half = 0; half < 2; ++half) {
@@ -104,6 +112,9 @@ inline Row spread(float x) { return each([&](int) { return x; }); }
 inline Row add(Row a, Row b) { return each([&](int j) { return a.v[j] + b.v[j]; }); }
 inline Row mul(Row a, Row b) { return each([&](int j) { return a.v[j] * b.v[j]; }); }
 inline Row fma(Row a, Row b, Row c) { return each([&](int j) { return std::fma(a.v[j], b.v[j], c.v[j]); }); }
+inline Row add_where_negative(Row sign, Row a, Row b) {
+    return each([&](int j) { return std::signbit(sign.v[j]) ? a.v[j] + b.v[j] : a.v[j]; });
+}
 
 inline void sum16(const Row* p, float* out) {
     for (int t = 0; t < 16; ++t) {
