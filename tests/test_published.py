@@ -20,7 +20,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 MISMATCH = {"cpu": 0.004, "cuda": 0.01}
 """Share of FP16 values that may differ from the correctly rounded FP64 ones: on Mamba-like inputs about 0.1 % do."""
 ERROR = {"cpu": 2e-5, "cuda": 1e-3}
-"""Error before the FP16 cast over RMS(y): fast math's exp errs by about 1e-6 of its value and long memories add it up."""
+"""Error before the FP16 cast over RMS(y): fast math's exp errs by some 1e-6 of its value, long memories add it up."""
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
