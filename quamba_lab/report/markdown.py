@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from html import escape
+from html import escape, unescape
 
 import mistune
 from latex2mathml.converter import convert
@@ -12,12 +12,12 @@ __all__ = ["headings", "slug", "to_html"]
 
 
 def slug(text: str) -> str:
-    """A heading as the name of an anchor."""
-    return re.sub(r"[^\w]+", "-", text.lower(), flags=re.UNICODE).strip("-") or "section"
+    """A heading as the name of an anchor; the prefix keeps it apart from the page's own."""
+    return "s-" + re.sub(r"\W+", "-", text.lower()).strip("-")
 
 
 def _plain(html: str) -> str:
-    return re.sub(r"<[^>]+>", "", html)
+    return unescape(re.sub(r"<[^>]+>", "", html))
 
 
 class _Renderer(mistune.HTMLRenderer):
@@ -68,10 +68,4 @@ def to_html(source: str) -> str:
 def headings(source: str) -> list[tuple[int, str, str]]:
     """(level, text, anchor) of every heading, in order; headings inside code fences are none."""
     found = re.findall(r'<h([1-6]) id="([^"]*)">(.*?)</h\1>', to_html(source))
-    return [(int(level), _unescape(_plain(text)), anchor) for level, anchor, text in found]
-
-
-def _unescape(text: str) -> str:
-    from html import unescape
-
-    return unescape(text)
+    return [(int(level), _plain(text), anchor) for level, anchor, text in found]

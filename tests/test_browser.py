@@ -1,0 +1,159 @@
+"""The report in a real browser: no request, no error, and what is shown agrees with the controls."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+from tiny import HOSTILE, write_workbook
+
+from quamba_lab.parameters import Settings
+from quamba_lab.sweep import sweep
+
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+PAGES = ("index.html", "1_is_it_real.html")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    notebooks = write_workbook(folder / "notebooks", extra={"2_scan_inputs": "raise ValueError('no such mode')"})
+    sweep(Settings(layers=(0, 1)), folder / "reports", folder=notebooks, timeout=120, command="quamba-lab report")
+    return folder / "reports"
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, path, **options):
+    """A page, and the list of everything that went wrong on it: errors and requests beyond the file itself."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+
+    def route(route):
+        if route.request.url.startswith(("file:", "data:", "blob:")):
+            route.continue_()
+        else:
+            wrong.append(f"request to {route.request.url}")
+            route.abort()
+
+    context.route("**/*", route)
+    page.goto(path.as_uri())
+    yield page, wrong
+    context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_request_no_error_and_no_script_of_others(browser, report, name):
+    with opened(browser, report / name) as (page, wrong):
+        assert page.locator(".charts.js-only figure").count() == 5
+        assert HOSTILE in page.inner_text("main")
+        assert page.title() != "owned"
+        assert wrong == []
+
+
+def test_every_control_redraws_and_agrees_with_what_is_shown(browser, report):
+    with opened(browser, report / "1_is_it_real.html") as (page, wrong):
+        error = page.locator("figure[data-chart=error]")
+        assert error.get_attribute("data-frame") == "2-1|0"
+        before = error.locator("svg").inner_html()
+        page.select_option("select[data-control=mode_b]", "2-2")
+        assert error.get_attribute("data-frame") == "2-2|0"
+        slider = page.locator("input[data-control=layer]")
+        slider.focus()
+        for _ in range(3):
+            page.keyboard.press("ArrowRight")
+        assert error.get_attribute("data-frame") == "2-2|3"
+        assert page.locator("input[data-control=layer] + output").inner_text() == "3"
+        assert error.locator("svg").inner_html() != before
+        assert page.locator("figure[data-chart=numbers] td.number").inner_text() == "0.375"
+        assert wrong == []
+
+
+def test_a_click_on_a_map_chooses_its_layer(browser, report):
+    with opened(browser, report / "1_is_it_real.html") as (page, _):
+        page.locator("figure[data-chart=map] rect.cell").nth(5 * 4 + 1).click()
+        assert page.locator("figure[data-chart=error]").get_attribute("data-frame") == "2-1|4"
+        assert page.locator("input[data-control=layer]").input_value() == "4"
+
+
+def test_choices_hold_on_the_next_page_and_after_a_reload(browser, report):
+    with opened(browser, report / "1_is_it_real.html") as (page, _):
+        page.select_option("select[data-control=mode_b]", "2-0")
+        page.reload()
+        assert page.locator("figure[data-chart=error]").get_attribute("data-frame") == "2-0|0"
+        page.goto((report / "index.html").as_uri())
+        assert page.locator("select[data-control=mode_b]").input_value() == "2-0"
+
+
+def test_without_javascript_the_default_figure_stands(browser, report):
+    with opened(browser, report / "1_is_it_real.html", java_script_enabled=False) as (page, _):
+        assert page.locator(".controls").is_hidden()
+        assert page.locator(".views img").is_visible()
+        assert page.locator("main table").first.is_visible()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen(browser, report, width, scheme):
+    options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+    for name in PAGES:
+        with opened(browser, report / name, **options) as (page, wrong):
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert wrong == []
+
+
+def test_text_and_ground_differ_enough_in_both_schemes(browser, report):
+    """WCAG's contrast of at least 4.5 for the text and for the softer text."""
+    script = """() => {
+        const rgb = (c) => c.match(/[\\d.]+/g).slice(0, 3).map(Number);
+        const light = (c) => rgb(c).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+        const ground = light(getComputedStyle(document.querySelector("main")).backgroundColor);
+        return ["main h1", "main p", "figcaption", "main a", ".foot", ".chip"].map((selector) => {
+            const ink = light(getComputedStyle(document.querySelector(selector)).color);
+            return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+        });
+    }"""
+    for scheme in ("light", "dark"):
+        with opened(browser, report / "index.html", color_scheme=scheme) as (page, _):
+            assert min(page.evaluate(script)) >= 4.5
+
+
+def test_data_and_pictures_download(browser, report):
+    with opened(browser, report / "1_is_it_real.html", accept_downloads=True) as (page, wrong):
+        tools = page.locator("figure[data-chart=error] .tools a")
+        with page.expect_download() as download:
+            tools.nth(1).click()
+        lines = open(download.value.path()).read().splitlines()  # noqa: SIM115
+        assert lines[0] == "token,2-1,floor low,floor high"
+        assert len(lines) == 6
+        with page.expect_download() as download:
+            tools.nth(0).click()
+        assert "var(--" not in open(download.value.path()).read()  # noqa: SIM115
+        assert wrong == []
+
+
+def test_an_unfinished_step_carries_a_banner(browser, report):
+    with opened(browser, report / "2_scan_inputs.html") as (page, _):
+        assert "no such mode" in page.locator(".banner").first.inner_text()
+    with opened(browser, report / "index.html") as (page, _):
+        assert "1 of 3" in page.locator(".banner").first.inner_text()
+
+
+def test_it_prints(browser, report, tmp_path):
+    with opened(browser, report / "index.html") as (page, _):
+        page.emulate_media(media="print")
+        assert page.locator(".side").is_hidden()
+        assert len(page.pdf()) > 10_000

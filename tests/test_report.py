@@ -1,0 +1,190 @@
+"""The report: escaped, self-contained, small, complete without a script."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from tiny import HOSTILE, MODES, NAMES, Result, write_workbook
+
+from quamba_lab.parameters import Settings
+from quamba_lab.report import read_verdict
+from quamba_lab.report.cells import read_page
+from quamba_lab.report.changes import ReportError, compare_reports
+from quamba_lab.report.markdown import headings, to_html
+from quamba_lab.sweep import sweep
+from quamba_lab.texts import LANGUAGES
+
+PAGES = ("index.html", "1_is_it_real.html", "2_scan_inputs.html")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The folder of a finished report over the tiny workbook."""
+    folder = tmp_path_factory.mktemp("report")
+    notebooks = write_workbook(folder / "notebooks")
+    settings = Settings(model="/home/me/<b>model</b>", layers=(0, 1), flags={"FP32_SSM_INPUT": "true"})
+    sweep(settings, folder / "reports", folder=notebooks, timeout=120, command="quamba-lab report")
+    return folder / "reports"
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes, and the ids."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def elements(report, page):
+    return Elements((report / page).read_text(encoding="utf-8")).found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_names_nothing_outside_itself(report, page):
+    for tag, attributes in elements(report, page):
+        for name in ("src", "href", "srcset", "action", "poster", "data"):
+            value = attributes.get(name) or ""
+            assert re.match(r"data:|#|\d_\w+\.html$|index\.html$|$", value), (tag, name, value[:60])
+    text = (report / page).read_text(encoding="utf-8")
+    assert not re.search(r"@import|url\((?!data:)|fetch\(|XMLHttpRequest|WebSocket", text)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_small_and_has_one_h1(report, page):
+    assert (report / page).stat().st_size < 2_000_000
+    assert sum(tag == "h1" for tag, _ in elements(report, page)) == 1
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_text_becomes_markup(report, page):
+    text = (report / page).read_text(encoding="utf-8")
+    assert HOSTILE not in text
+    assert "&lt;script&gt;document.title" in text, "it shows as text"
+    scripts = [a for tag, a in elements(report, page) if tag == "script"]
+    assert len([a for a in scripts if "type" not in a]) == 1, "only the page's own script runs"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_javascript_figures_and_tables_are_there(report, page):
+    found = elements(report, page)
+    pictures = [a for tag, a in found if tag == "img"]
+    assert len(pictures) >= 2
+    assert all(a["src"].startswith("data:image/") and a["alt"] for a in pictures)
+    assert any(tag == "table" for tag, _ in found)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_formulas_are_mathml_and_ids_are_unique(report, page):
+    found = elements(report, page)
+    assert sum(tag == "math" for tag, _ in found) >= 2
+    ids = [a["id"] for _, a in found if "id" in a]
+    assert len(ids) == len(set(ids))
+
+
+def test_local_links_lead_somewhere(report):
+    for page in PAGES:
+        found = elements(report, page)
+        ids = {a["id"] for _, a in found if "id" in a}
+        for tag, attributes in found:
+            href = attributes.get("href") or ""
+            if tag == "a" and href.startswith("#"):
+                assert href[1:] in ids, (page, href)
+            elif tag == "a" and href.endswith(".html"):
+                assert (report / href).is_file(), (page, href)
+
+
+def test_the_verdict_has_neither_times_nor_paths(report):
+    verdict = read_verdict(report)
+    assert set(verdict["steps"]) == set(NAMES)
+    assert verdict["steps"]["1_is_it_real"]["numbers"] == {"p": 0.5}
+    text = (report / "verdict.json").read_text(encoding="utf-8")
+    assert not re.search(r"\d\d:\d\d|/home/me|/tmp", text)
+
+
+def test_the_page_carries_the_data_of_every_choice(report):
+    text = (report / "1_is_it_real.html").read_text(encoding="utf-8")
+    shipped = re.search(r'class="view-data">(.*?)</script>', text, re.DOTALL).group(1)
+    assert json.loads(shipped) == json.loads(json.dumps(Result().view_data()))
+
+
+def test_settings_and_flags_are_shown(report):
+    text = (report / "index.html").read_text(encoding="utf-8")
+    assert "FP32_SSM_INPUT=true" in text
+    assert "&lt;b&gt;" not in text.split("</title>")[0]
+    assert "quamba-lab report" in text
+
+
+def test_two_reports_side_by_side(report, tmp_path):
+    same = compare_reports(report, report, tmp_path)
+    assert same.changed == ()
+    other = tmp_path / "other"
+    other.mkdir()
+    verdict = read_verdict(report)
+    verdict["steps"]["1_is_it_real"]["status"] = "established"
+    (other / "verdict.json").write_text(json.dumps(verdict))
+    changes = compare_reports(report, other, tmp_path)
+    assert changes.changed == ("1_is_it_real",)
+    assert HOSTILE not in changes.path.read_text(encoding="utf-8")
+    with pytest.raises(ReportError, match=r"verdict\.json"):
+        compare_reports(report, tmp_path / "nowhere", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted", "unwanted"),
+    [
+        ("a <b>c</b>", "&lt;b&gt;", "<b>"),
+        ("[x](javascript:alert(1))", "x", "javascript:"),
+        ("![alt](http://127.0.0.1/x.png)", "alt", "<img"),
+        ("$a < b$", "<math", "$"),
+        ("$$\\frac{1}{2}$$", "<mfrac>", "$"),
+        ("it costs 5 $ or 6 $ a day", "5 $", "<math"),
+    ],
+)
+def test_markdown(source, wanted, unwanted):
+    html = to_html(source)
+    assert wanted in html
+    assert unwanted not in html
+
+
+def test_headings_in_code_are_none():
+    assert headings("# A *b*\n\n```\n# no\n```\n## C & D") == [(1, "A b", "s-a-b"), (2, "C & D", "s-c-d")]
+
+
+def test_html_and_progress_of_foreign_outputs_are_not_taken_over():
+    def cell(*outputs):
+        return {"cell_type": "code", "source": "x", "metadata": {}, "outputs": list(outputs)}
+
+    page = read_page({"cells": [cell(
+        {"output_type": "display_data", "data": {"text/html": HOSTILE, "text/plain": "plain"}, "metadata": {}},
+        {"output_type": "stream", "name": "stderr", "text": "50%|#####"},
+        {"output_type": "stream", "name": "stdout", "text": "\rworking"},
+        {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["\x1b[31mred\x1b[0m"]},
+    )]})  # fmt: skip
+    kinds = [block.kind for block in page.blocks]
+    assert kinds == ["code", "stream", "error"]
+    assert page.blocks[1].data["text"] == "plain"
+    assert page.blocks[2].data["trace"] == "red"
+
+
+def test_every_language_has_every_text():
+    for table in LANGUAGES.values():
+        assert table.keys() == LANGUAGES["en"].keys()
+        for key, text in table.items():
+            fields = set(re.findall(r"{(\w+)}", text))
+            assert fields == set(re.findall(r"{(\w+)}", LANGUAGES["en"][key])), key
+
+
+def test_tiny_views_have_a_frame_for_every_choice():
+    for chart in Result().view_data()["charts"]:
+        sizes = {"mode_b": len(MODES), "layer": 6}
+        expected = 1
+        for name in chart["depends"]:
+            expected *= sizes[name]
+        assert len(chart["frames"]) == expected
