@@ -156,6 +156,11 @@ def rounds_nowhere(x: ScanInputs, significand: int = 24) -> bool:
 
 def bounds(x: ScanInputs, precision: Precision = FP32) -> Bounds:
     """The bound for ``x``.  Time grows with b·d·n·l, in numpy."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        return _bounds(x, precision)
+
+
+def _bounds(x: ScanInputs, precision: Precision) -> Bounds:
     v, u = _values(x), U32
     U, DT = v["u"], v["dt"]  # (b, d, l)
     per_group = x.channels // x.groups

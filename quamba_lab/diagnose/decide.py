@@ -99,6 +99,9 @@ def operands(f: Findings) -> Finding | None:
     unused = [n for n in names if _near(by_scale[n], 0) and _near(by_code[n], 0)]
     doubled = [n for n in names if _near(by_scale[n], 2) and _near(by_code[n], 2)]
     if f.bad("unit") and not f.embed:
+        alive = [n for n in names if _inconsistent(whole[n])]
+        if len(alive) == 1:
+            return Finding(_operation(alive[0]), "drive", f"codes of {alive[0]} are not worth scale x code", tuple(wrong[alive[0]]), 0.9)
         return None
     if missing:
         name = missing[0]
@@ -179,12 +182,22 @@ def skip(f: Findings) -> Finding | None:
     return Finding("skip", "dequantize.D", "D·u comes out wrong for every D", tuple(wrong), 0.9)
 
 
+def order(f: Findings) -> Finding | None:
+    bad = f.bad("order")
+    if bad:
+        return Finding("layout", "recurrence", "one token alone does not come out at its own place", tuple(bad), 0.9)
+    return None
+
+
 def carry(f: Findings) -> Finding | None:
     bad = f.bad("carry")
     if not bad:
         return None
-    if f.clean("decay") or (f.clean("rates") and len(f.bad("decay")) < len(f.on("decay")) / 2):
-        return Finding("decay", "recurrence", "decays below 1 are right; a decay of exactly 1 is not", tuple(bad), 0.95)
+    kept = {hold: [float(r.y[0, -1, 0] / r.bounds.value[0, r.y.shape[1] - 1, 0]) for r in f.on("carry", hold=hold)] for hold in (1, 2, 3)}
+    factor = kept[1][0]
+    geometric = all(_near(k, factor**hold, 0.01) for hold, values in kept.items() for k in values)
+    if f.bad("carry", hold=1) and (f.clean("decay") or (geometric and 0 < factor < 1)):
+        return Finding("decay", "recurrence", f"where dt is 0 the state is multiplied by {factor:g}", tuple(bad), 0.95)
     return Finding("recurrence", "layout", "a state that nothing should change does not stay", tuple(bad), 0.9)
 
 
@@ -213,17 +226,16 @@ def exactness(f: Findings) -> Finding | None:
     bad = {part: f.bad("exactness", part=part) for part in ("drive", "contraction", "skip", "recurrence")}
     if not any(bad.values()) or len(f.failures) > 0.9 * len(f.records):
         return None
-    sums = [r for r in bad["contraction"] if r.probe.name.startswith("Σ")]
     reason = "a format with fewer bits than float32: integers of 12 bits and more are lost in "
-    if bad["recurrence"] and f.clean("integrate"):
+    held = f.clean("integrate", "time")
+    if bad["recurrence"] and held:
         return Finding("recurrence", "drive", reason + "the state", tuple(bad["recurrence"]), 0.97)
-    products = [r for r in bad["contraction"] if r not in sums]
-    if products or sums:
-        return Finding("contraction", "output_cast", reason + "Σ C·h", tuple(bad["contraction"]), 0.95)
-    if bad["skip"] and not bad["drive"]:
-        return Finding("skip", "dequantize.D", reason + "D·u", tuple(bad["skip"]), 0.95)
-    if bad["drive"]:
+    if bad["drive"] and held:
         return Finding("drive", "recurrence", reason + "dt·B·u", tuple(bad["drive"]), 0.95)
+    if bad["contraction"]:
+        return Finding("contraction", "output_cast", reason + "Σ C·h", tuple(bad["contraction"]), 0.95)
+    if bad["skip"]:
+        return Finding("skip", "dequantize.D", reason + "D·u", tuple(bad["skip"]), 0.95)
     return None
 
 
@@ -320,14 +332,23 @@ def softplus(f: Findings) -> Finding | None:
         return Finding("softplus", "dequantize.dt_bias", "softplus is right without a bias and wrong with one: "
                        "the bias is not added before it", tuple(with_bias), 0.97)  # fmt: skip
     values = sorted({r.about["value"] for r in alone})
-    exact = f.on("softplus", bias=False)
-    if all(abs(r.observed - r.about["value"] * _gain(r)) <= 2e-3 * abs(r.about["value"] * _gain(r)) for r in exact):
+    within = [r for r in f.on("softplus", bias=False) if -4 <= r.about["value"] <= 20]
+    raw = f.bad("decay", softplus=True)
+    if raw and all(abs(r.observed - r.expected * _raw(r)) <= 2e-3 * abs(r.expected * _raw(r)) + 1e-6 for r in f.on("decay", softplus=True)):
+        return Finding("drive", "softplus", "the decay gets softplus(dt) and the drive gets dt itself", tuple(alone + raw), 0.97)
+    if all(abs(r.observed - r.about["value"] * _gain(r)) <= 2e-3 * abs(r.about["value"] * _gain(r)) for r in within):
         return Finding("softplus", "dequantize.dt", "dt does not pass through softplus", tuple(alone), 1.0)
     return Finding("softplus", "dequantize.dt", f"softplus is wrong between {values[0]:g} and {values[-1]:g}", tuple(alone), 0.95)
 
 
 def _gain(record: Record) -> float:
     return float(record.probe.inputs.u.scale)
+
+
+def _raw(record: Record) -> float:
+    """dt of a decay probe over its softplus."""
+    value = record.about["value"]
+    return value / float(np.logaddexp(value, 0.0))
 
 
 def _rate(record: Record) -> float:
@@ -361,7 +382,8 @@ def rates(f: Findings) -> Finding | None:
     values = np.array([r.about["value"] for r in every])
     read = np.array([_rate(r) for r in every])
     if np.allclose(at_zero, 0, atol=0.01):
-        if np.abs(values).max() > 0 and np.allclose(np.abs(read), np.abs(values), atol=0.05, rtol=0.05):
+        seen = np.isfinite(read) & (np.array([2**-12 < abs(r.observed) < 60000 for r in every]))
+        if np.allclose(read[seen], -values[seen], atol=0.05, rtol=0.05) and np.ptp(values[seen]) > 1:
             return Finding("dequantize.A", "decay", "A is A_log itself: exp is missing", tuple(bad), 0.97)
         if np.allclose(read, 0, atol=0.01):
             return Finding("decay", "dequantize.A", "nothing decays", tuple(bad), 0.95)
@@ -414,6 +436,14 @@ def states(f: Findings) -> Finding | None:
     return Finding("contraction", "layout", f"Σ over the states is wrong{tail}", tuple(bad or f.bad("unit")), 0.95)
 
 
+def tail(f: Findings) -> Finding | None:
+    """Examined with many tokens, because one alone fails."""
+    if f.embed is None or f.embed.length == 1:
+        return None
+    key = tuple(f.bad("unit") + f.bad("ragged") + f.bad("long"))
+    return Finding("layout", "recurrence", "a single token fails and the first of many does not", key, 0.9)
+
+
 def index(f: Findings) -> Finding | None:
     bad = f.bad("index")
     if not bad:
@@ -442,21 +472,27 @@ def _permuted(record: Record) -> bool:
 
 def lengths(f: Findings) -> Finding | None:
     ragged, sums = f.bad("ragged"), f.bad("long")
-    tail_room = f.embed is not None and f.embed.length > 1
     if not ragged and not sums:
-        if tail_room:
-            return Finding("layout", "recurrence", "a single token fails and the first of many does not", tuple(f.bad("unit")), 0.8)
         return None
-    if ragged or tail_room:
-        lost = sorted({r.about["length"] for r in ragged})
-        return Finding("layout", "recurrence", f"with the memory off, lengths {', '.join(map(str, lost[:8]))} … have wrong tokens",
-                       tuple(ragged or sums), 0.93)  # fmt: skip
-    first = {r.about["length"]: int(np.argwhere(r.bounds.violations(r.outcome.y))[0][1]) for r in sums}
-    boundary = min(first.values())
-    fixed = all(at >= boundary for at in first.values()) and len({at for n, at in first.items() if n > 2 * boundary}) <= 2
-    if fixed:
-        return Finding("recurrence", "layout", f"running sums go wrong at token {boundary + 1}, whatever the length", tuple(sums), 0.97)
-    return Finding("recurrence", "layout", f"running sums go wrong at tokens {sorted(set(first.values()))[:6]}", tuple(sums), 0.7)
+    at = _boundary(f, "ragged") or _boundary(f, "long")
+    if at is not None:
+        return Finding("recurrence", "layout", f"y goes wrong at token {at + 1}, whatever the length", tuple(sums + ragged), 0.97)
+    lost = ", ".join(map(str, sorted({r.about["length"] for r in ragged or sums})[:8]))
+    if ragged:
+        return Finding("layout", "recurrence", f"with the memory off, lengths {lost} … have wrong tokens", tuple(ragged), 0.93)
+    return Finding("recurrence", "layout", f"running sums go wrong at lengths {lost}, at no fixed token", tuple(sums), 0.7)
+
+
+def _boundary(f: Findings, rung: str) -> int | None:
+    """The token at which every longer input first fails, when no shorter one does."""
+    first = {r.about["length"]: int(np.argwhere(r.bounds.violations(r.outcome.y))[:, 1].min()) for r in f.bad(rung)}
+    if not first:
+        return None
+    at = min(first.values())
+    longer = [r.about["length"] for r in f.on(rung) if r.about["length"] > at + 8]
+    late = [first.get(n) for n in longer]
+    steady = all(t is not None and t <= 2 * at + 8 for t in late)
+    return at if longer and steady and min(first) > at else None
 
 
 def memory(f: Findings) -> Finding | None:
@@ -481,6 +517,25 @@ def state(f: Findings) -> Finding | None:
         integer = floats and np.issubdtype(floats[0].outcome.state.dtype, np.integer)
         name = "state_quantization" if integer else "recurrence"
         return Finding(name, "layout", "y is right and the returned state is not", tuple(floats + codes), 0.85)
+    return None
+
+
+RUNG_OF_STATE = {
+    "precise.u": "dequantize.u", "precise.dt": "dequantize.dt", "precise.B": "dequantize.B", "softplus": "softplus",
+    "bias": "dequantize.dt_bias", "rates": "dequantize.A", "decay": "decay", "fine": "softplus", "exactness": "drive",
+    "carry": "recurrence", "integrate": "recurrence", "states": "drive", "index": "layout", "long": "recurrence",
+    "memory": "recurrence",
+}  # fmt: skip
+
+
+def returned(f: Findings) -> Finding | None:
+    """Every y is inside its bound and a returned float32 state is not: it shows bits that float16 hides."""
+    if f.state_bad("unit") or f.state_bad("operand.u"):
+        return None
+    for rung, operation in RUNG_OF_STATE.items():
+        bad = f.state_bad(rung)
+        if bad:
+            return Finding(operation, "recurrence", f"the returned state leaves its bound ({bad[0].probe.name})", tuple(bad), 0.8)
     return None
 
 
@@ -510,8 +565,8 @@ def compound(f: Findings) -> Finding | None:
 
 
 RULES = (
-    repeat, unit, operands, skip, carry, time, integrate, exactness, cast, precise, gate, bias, softplus, rates, decay, fine,
-    deferred, states, index, lengths, memory, state, compound,
+    repeat, operands, unit, skip, order, carry, time, integrate, exactness, cast, precise, gate, bias, softplus, rates, decay, fine,
+    deferred, tail, states, index, lengths, memory, returned, state, compound,
 )  # fmt: skip
 
 

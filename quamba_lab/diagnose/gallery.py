@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..quantized import EVEN_SATURATE, EVEN_SYMMETRIC, RoundingRule
 from ..scans import ScanInputs, ScanOutput
-from ..scans.oracle import quantize_state
+from ..scans.oracle import quantize_state, to_half
 from ..scans.variants import Arithmetic, Variant
 
 __all__ = ["BASES", "Fault", "faults", "honest"]
@@ -199,7 +199,6 @@ def _decay_and_drive() -> list[Fault]:
             arithmetic.step_size = remember
             if decay_raw:
                 arithmetic.decay = lambda dt, A: decay(raw["dt"], A)
-                arithmetic.variant_note = "decay from raw dt"
             if drive_raw:
                 arithmetic.drive = lambda dt, B, u: drive(raw["dt"], B, u)
             if exchange:
@@ -352,11 +351,20 @@ def _contraction_skip_gate() -> list[Fault]:
 
         def keep(D, u):
             kept["skip"] = skip(D, u)
-            return kept["skip"]
+            return 0 * u
 
-        arithmetic.skip = keep
-        arithmetic.gate = lambda value, z: gate(value - kept.get("skip", 0), z) + kept.pop("skip", 0)
-        return lambda x: arithmetic(x)
+        def ungated(value, z):
+            return gate(value, z) + kept["skip"] if "skip" in kept else gate(value, z)
+
+        arithmetic.skip, arithmetic.gate = keep, ungated
+
+        def call(x: ScanInputs) -> ScanOutput:
+            kept.clear()
+            if x.z is None:
+                return Arithmetic(variant)(x)
+            return arithmetic(x)
+
+        return call
 
     def skip_of_gated(variant: Variant) -> Scan:
         """g + D·g, with g the gated contraction: D meets the gated value and not u."""
@@ -414,7 +422,7 @@ def _cast() -> list[Fault]:
 
     def away(y: Tensor) -> Tensor:
         """To nearest, ties away from zero: a nudge outwards before the honest rounding."""
-        return (y.double() * (1 + 2.0**-40)).float().nextafter(torch.sign(y).float() * float("inf")).half()
+        return to_half(y.double() * (1 + 2.0**-40))
 
     return [
         Fault("y truncated", "output_cast", "towards zero", switch("truncate")),

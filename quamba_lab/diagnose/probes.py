@@ -8,6 +8,7 @@ what passes clears the operations it exercised.  Rungs, with the operation a fai
     unit        everything is 1                           (whatever is left when the rest is understood)
     operand.X   value = scale x code, in several factorings of one product, for u, dt, B, C     dequantize.X, drive, ...
     skip        C = 0: y = D·u                            dequantize.D, skip
+    order       one token of three at a time              layout
     carry       dt = 0 after the first token: h is held   recurrence
     time        two tokens, operands told apart           drive, contraction
     integrate   A underflows to 0: h is a running sum     recurrence
@@ -46,7 +47,7 @@ from ..scans import OPERANDS, ScanInputs, random_inputs
 __all__ = ["RUNGS", "Embed", "Probe", "build", "ladder", "units"]
 
 RUNGS = (
-    "repeat", "unit", "operand.u", "operand.dt", "operand.B", "operand.C", "skip", "carry", "time", "integrate",
+    "repeat", "unit", "operand.u", "operand.dt", "operand.B", "operand.C", "skip", "order", "carry", "time", "integrate",
     "exactness", "cast", "precise.u", "precise.dt", "precise.B", "precise.C", "precise.D", "gate", "bias", "softplus",
     "rates", "decay", "fine", "states", "index", "ragged", "long", "memory", "state", "compound",
 )  # fmt: skip
@@ -126,6 +127,13 @@ class _Room:
         x = build(shape, softplus=softplus, state_scale=state_scale, **placed, **operands)
         return Probe(rung, name, x, tokens if length > tokens else None, about or {})
 
+    def states(self, rung: str, name: str, B, C, about: dict, tokens: int = 1, **operands) -> Probe:
+        """One token (or ``tokens``, driven at the first) with codes ``B`` and ``C`` over the states."""
+        length, n = max(self.embed.length, tokens), len(np.atleast_1d(B))
+        first, used = np.arange(length) == 0, np.arange(length) < tokens
+        x = build((1, 1, length, n, 1), B=(1, np.asarray(B)[:, None] * first), C=(1, np.asarray(C)[:, None] * used), **operands)
+        return Probe(rung, name, x, tokens if length > tokens else None, about)
+
 
 FACTORINGS = (
     (1, 1), (4, 1), (1, 4), (2, 2), (0.125, 1), (0.0625, 2), (1, 16), (16, 1), (1, -1), (0.5, -2), (1, 64), (64, 1),
@@ -145,9 +153,9 @@ def units(embeds: Iterable[Embed]) -> list[Probe]:
 
 
 def _operand(room: _Room, name: str, scale: float, code: int) -> Probe:
-    """One operand off 1.  A quarter of dt, so that a first decay of e^(−dt·A), which meets no state, stays finite."""
+    """One operand off 1.  A 64th of dt, so that the first decay, e^(−dt·A), which meets no state, stays small."""
     about = {"operand": name, "scale": scale, "code": code, "value": scale * code}
-    placed = {name: (scale / 4, code), "u": (4, 1)} if name == "dt" else {name: (scale, code)}
+    placed = {name: (scale / 64, code), "u": (64, 1)} if name == "dt" else {name: (scale, code)}
     return room(f"operand.{name}", f"{name} = {scale:g} x {code}", about=about, **placed)
 
 
@@ -157,7 +165,7 @@ def _operands(room: _Room) -> Iterator[Probe]:
             yield _operand(room, name, scale, code)
         for code in range(-126, 127, 7):
             yield _operand(room, name, 0.25, code)
-    for name, (u, B, C) in {"large state": (128, 64, 2**-12), "small state": (2**-10, 2**-8, 2**18)}.items():
+    for name, (u, B, C) in {"large state": (128, 64, 2**-12), "small state": (2**-8, 2**-7, 2**15)}.items():
         yield room("operand.u", name, about={"range": name}, u=(u, 1), B=(B, 1), C=(C, 1))
 
 
@@ -170,6 +178,9 @@ def _skip(room: _Room) -> Iterator[Probe]:
 
 
 def _time(room: _Room) -> Iterator[Probe]:
+    for t in range(3):
+        hot = [int(k == t) for k in range(3)]
+        yield room("order", f"token {t + 1} of 3", 3, u=(3, hot), dt=(1, hot), B=(1, hot), C=(1, hot))
     for hold in (1, 2, 3):
         for size in (1, 5):
             yield room("carry", f"a state of {size} held for {hold} tokens", hold + 1,
@@ -189,19 +200,20 @@ def _exactness(room: _Room) -> Iterator[Probe]:
         return room("exactness", name, tokens, about={"part": part}, **operands)
 
     for sign in (1, -1):
-        yield probe("drive", f"B·dt = {sign * 4095}", B=(1, 65 * sign), dt=(1, 63), D=(32, -126 * sign))
-        yield probe("drive", f"B·u = {sign * 4095}", B=(1, 65 * sign), u=(1, 63), D=(1, -64 * sign))
-        yield probe("drive", f"dt·u = {sign * 4095}", dt=(1, 65), u=(1, 63 * sign), D=(1, -64))
+        late = {"C": (1, [0, 1]), "A_log": GONE}
+        yield probe("drive", f"B·dt = {sign * 4095}", 2, B=(1, [65 * sign, -64 * sign]), dt=(1, [63, 63]), **late)
+        yield probe("drive", f"B·u = {sign * 4095}", 2, B=(1, [65 * sign, -64 * sign]), u=(1, [63, 63]), **late)
+        yield probe("drive", f"dt·u = {sign * 4095}", 2, dt=(1, [65, 64]), u=(1, [63 * sign, -63 * sign]), **late)
+        yield probe("contraction", f"h = {sign * 4095}", B=(1, 65 * sign), u=(1, 63), D=(1, -64 * sign))
         yield probe("contraction", f"C·h = {sign * 4095}", C=(1, 65 * sign), B=(1, 63), D=(32, -126 * sign))
         yield probe("skip", f"D·u = {sign * 4095}", D=(1, 65 * sign), u=(1, 63), B=(1, -64 * sign))
-        for dt, size in ((1, 16), (1, 32), (1, 64), (8, 64), (64, 64)):
+        for dt, size in ((1, 16), (1, 32), (1, 64), (2, 64), (8, 64)):
             yield probe("recurrence", f"running sum {sign * dt * size * size}, 1, {-sign * dt * size * size}", 3,
                         dt=(1, [dt, 1, dt]), u=(1, [size * sign, 1, -size * sign]), B=(1, [size, 1, size]),
-                        A_log=GONE)  # fmt: skip
+                        C=(1, [0, 0, 1]), A_log=GONE)  # fmt: skip
     for order in ((0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1), (1, 2, 0), (2, 1, 0)):
         B, C = np.array([64, 1, 64])[list(order)], np.array([64, 1, -64])[list(order)]
-        x = build((1, 1, 1, 3, 1), B=(1, B[:, None]), C=(1, C[:, None]))
-        yield Probe("exactness", f"Σ C·h of {list(B * C)}", x, None, {"part": "contraction"})
+        yield room.states("exactness", f"Σ C·h of {list(B * C)}", B, C, {"part": "contraction"})
 
 
 def _cast(room: _Room) -> Iterator[Probe]:
@@ -247,13 +259,13 @@ def _gate(room: _Room) -> Iterator[Probe]:
 def _bias(room: _Room) -> Iterator[Probe]:
     for dt, (scale, code) in product((0, 1), FACTORINGS):
         about = {"operand": "dt_bias", "scale": scale, "code": code, "value": scale * code, "dt": dt}
-        yield room("bias", f"bias = {scale:g} x {code}, dt = {dt}", about=about, dt=(0.25, dt), dt_bias=(scale / 4, code),
-                   u=(4, 1))  # fmt: skip
+        yield room("bias", f"bias = {scale:g} x {code}, dt = {dt}", about=about, dt=(2**-6, dt), dt_bias=(scale / 64, code),
+                   u=(64, 1))  # fmt: skip
 
 
 STEPS = (
     -100, -90, -86, -80, -60, -40, -25, -20, -17, -15, -12, -10, -8, -6, -4, -3, -2, -1, -0.5, -0.125, 0, 0.125, 0.5, 1,
-    2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 20.5, 21, 25, 30, 40, 60, 80, 88, 89, 90, 100, 120,
+    2, 3, 4, 4.5, 5, 5.5, 6, 7, 7.5, 8, 8.5, 9, 9.5, 10, 10.25, 10.5, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 20.5, 21, 25, 30, 40, 60, 80, 88, 89, 90, 100, 120,
 )  # fmt: skip
 """Arguments of softplus: both sides of every threshold in use, of the overflow of e^x and of its underflow."""
 
@@ -296,11 +308,12 @@ def _rates(room: _Room) -> Iterator[Probe]:
 
 
 def _decay(room: _Room) -> Iterator[Probe]:
-    for value in (2**-12, 2**-8, 0.01, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 40, 50, 60, 70, 80):
+    for value in (2**-12, 2**-8, 0.01, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 40, 50, 60, 70, 80,
+                  1.37, 2.713, 5.31, 7.77, 11.73, 17.7, 23.93):
         gain = 2.0 ** round(value * 1.4427)
         for code in (1, 2):
-            yield room("decay", f"exp(−{value:g}), dt = {value / code:g} x {code}", 2, dt=(value / code, [code, code]),
-                       B=(1 / value, [1, 0]), C=(gain, [0, 1]), about={"value": value, "softplus": False})  # fmt: skip
+            yield room("decay", f"exp(−{value:g}), dt = {value / code:g} x {code}", 2, dt=(value / code, [3 - code, code]),
+                       B=(code / (3 - code) / value, [1, 0]), C=(gain, [0, 1]), about={"value": value, "softplus": False})  # fmt: skip
     for value in (-4, -2, -1, 0, 1, 2, 4, 8):
         step = float(np.logaddexp(value, 0.0))
         for bias in (None, 0.5, -1):
@@ -332,19 +345,17 @@ def _fine(room: _Room) -> Iterator[Probe]:
                    about={"part": "decay", "value": value})  # fmt: skip
 
 
-def _states() -> Iterator[Probe]:
+def _states(room: _Room) -> Iterator[Probe]:
     for n in (1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 32):
-        codes = np.arange(1, n + 1)
+        codes, every = np.arange(1, n + 1), np.ones(n, dtype=int)
         for hot in sorted({0, 1, n // 2, n - 2, n - 1} & set(range(n))):
-            one = (np.arange(n) == hot).astype(int)[:, None]
-            for name, B, C in (("B", 1, one), ("C", one, 1), ("both", one, one)):
-                x = build((1, 1, 1, n, 1), B=(1, B), C=(1, C))
-                yield Probe("states", f"n = {n}, only state {hot + 1} in {name}", x, None, {"n": n, "hot": hot})
-        x = build((1, 1, 1, n, 1), B=(1, codes[:, None]), C=(1, (codes[::-1] % 5)[:, None]))
-        yield Probe("states", f"n = {n}, all of them", x, None, {"n": n})
-        x = build((1, 1, 2, n, 1), A_log=(0.0625, codes % 23), dt=(0.25, 1), B=(1, np.ones((n, 1)) * [1, 0]),
-                  C=(1, (codes % 7)[:, None]))  # fmt: skip
-        yield Probe("states", f"n = {n}, each with its own A", x, None, {"n": n, "rates": True})
+            one = (np.arange(n) == hot).astype(int)
+            for name, B, C in (("B", every, one), ("C", one, every), ("both", one, one)):
+                about = {"n": n, "hot": hot}
+                yield room.states("states", f"n = {n}, only state {hot + 1} in {name}", B, C, about)
+        yield room.states("states", f"n = {n}, all of them", codes, codes[::-1] % 5, {"n": n})
+        yield room.states("states", f"n = {n}, each with its own A", every, codes % 7, {"n": n, "rates": True}, 2,
+                          A_log=(0.0625, codes % 23), dt=(0.25, 1))  # fmt: skip
 
 
 def _index(rng: np.random.Generator) -> Iterator[Probe]:
@@ -446,7 +457,7 @@ def ladder(embed: Embed = Embed(), seed: int = 0) -> list[Probe]:
     room, rng = _Room(embed), np.random.default_rng(seed)
     probes = [
         *_operands(room), *_skip(room), *_time(room), *_exactness(room), *_cast(room), *_precise(room, rng), *_gate(room),
-        *_bias(room), *_softplus(room), *_rates(room), *_decay(room), *_fine(room), *_states(), *_index(rng),
+        *_bias(room), *_softplus(room), *_rates(room), *_decay(room), *_fine(room), *_states(room), *_index(rng),
         *_lengths(rng), *_memory(rng), *_state(rng), *_compound(seed),
     ]  # fmt: skip
     return sorted(probes, key=lambda probe: RUNGS.index(probe.rung))

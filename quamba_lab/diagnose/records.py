@@ -56,7 +56,7 @@ class Record:
             return float("inf")
         watch = slice(0, self.probe.watch)
         value = self.bounds.value[:, watch]
-        room = self.bounds.error[:, watch] + np.spacing(np.abs(value).clip(2.0**-14, 65504.0).astype(np.float16)) / 2
+        room = self.bounds.error[:, watch] + np.spacing(np.abs(value).clip(2.0**-14, 60000.0).astype(np.float16)) / 2
         with np.errstate(invalid="ignore", over="ignore"):
             miss = np.abs(self.y - value) / room
         miss = np.where(self.bounds.violations(self.outcome.y)[:, watch], np.nan_to_num(miss, nan=np.inf), 0.0)
