@@ -1,0 +1,28 @@
+"""The five steps of the debug plan, one module each, and the summary that joins their verdicts.
+
+    run = Workbook(model="demo", modes=("0", "2-0", "2-1", "2-2"), limit=100)
+    is_it_real(run)                          step 1: accuracy, perplexity, paired tests, A/A control, floor, power
+    scan_inputs(run, "0", "2-1")             step 2: what the scans receive
+    dequantization(run, "0", "2-1")          step 3: the value of all 256 codes
+    scan_outputs(run, "0", "2-1")            step 4: what the scans return, free run and lockstep
+    inside_the_scan(run, "0", "2-1")         step 5: the operations of the scan, one after the other
+    summary([...])                           one verdict
+
+Every result is frozen and has ``verdict``, ``status``, ``table()``, ``tables()``, ``figure()``, ``figures()``,
+``view_data()`` and ``to_json()``.
+"""
+
+from .dequantization import Dequantization, dequantization
+from .is_it_real import IsItReal, is_it_real
+from .result import StepResult
+from .workbook import Workbook, WorkbookError
+
+__all__ = [
+    "Dequantization",
+    "IsItReal",
+    "StepResult",
+    "Workbook",
+    "WorkbookError",
+    "dequantization",
+    "is_it_real",
+]

@@ -1,0 +1,330 @@
+"""One run of the workbook: what every step reads, computed once and shared.
+
+Evaluations are kept on disk under a key made of everything that can change them (sources, model, items, mode, device,
+threads), behind a lock, so that notebooks in several processes share one evaluation.  Traces of an item are cheap and
+are kept in memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from .. import scans
+from ..files import write_text
+from ..model import QuantizedMamba, load_model
+from ..modes import Mode
+from ..quantized import Quantized
+from ..scans import ScanInputs
+from ..tasks import Task, evaluate, load_task, tokenize
+from ..trace import ROUNDING_STAGES, STAGES, Trace
+from ..witness import Witness
+from .reorderings import REORDERINGS, Reordering
+
+__all__ = ["Answers", "Stages", "Workbook", "WorkbookError", "default_cache"]
+
+Stages = dict[tuple[str, int | None], Quantized | Tensor]
+"""Captured tensors by (stage, layer)."""
+
+PACKAGE = Path(__file__).resolve().parents[1]
+COMPUTES = ("*.py", "scans/*.py")
+"""Sources below the steps that can change a result; the steps' own and what draws them cannot."""
+DRAWS = {"plots.py", "widgets.py", "report.py", "sweep.py", "cli.py", "notebook.py", "execute.py", "texts.py",
+         "manifest.py", "parameters.py", "doctor.py", "statistics.py", "thresholds.py", "compare.py"}  # fmt: skip
+
+
+class WorkbookError(ValueError):
+    """A mode, a layer or an item that this run does not have: one sentence with what it has."""
+
+
+def default_cache() -> Path:
+    """``QUAMBA_LAB_CACHE``, else a folder below the user's cache directory."""
+    chosen = os.environ.get("QUAMBA_LAB_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "quamba_lab" / "workbook"
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one mode answered: per-item arrays as in :class:`quamba_lab.tasks.Evaluation`, and the run's identity.
+
+    ``digest``: a hash over the bits of every logit, in order.  ``ran``: (scan, build, dtype of u) as witnessed.
+    """
+
+    mode: str
+    reordering: str
+    correct: np.ndarray
+    log_probability: np.ndarray
+    margin: np.ndarray
+    digest: str
+    ran: tuple[tuple[str, str, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        fields = {"mode": self.mode, "reordering": self.reordering, "digest": self.digest, "ran": self.ran}
+        return fields | {name: getattr(self, name).tolist() for name in ("correct", "log_probability", "margin")}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Answers:
+        return cls(
+            data["mode"], data["reordering"], np.array(data["correct"], dtype=bool),
+            np.array(data["log_probability"], dtype=float), np.array(data["margin"], dtype=float), data["digest"],
+            tuple(tuple(row) for row in data["ran"]),
+        )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1)
+def _source_digest() -> str:
+    """Hash of the sources that compute, of the kernels, and of the torch that runs them."""
+    digest = hashlib.sha256()
+    files = sorted({f for pattern in COMPUTES for f in PACKAGE.glob(pattern) if f.name not in DRAWS})
+    files += sorted(PACKAGE.glob("steps/reorderings.py")) + sorted((PACKAGE.parent / "csrc").glob("*.*"))
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    digest.update(f"{torch.__version__} {torch.get_num_threads()}".encode())
+    return digest.hexdigest()
+
+
+def _foreign(scan: str) -> bool:
+    """Whether a scan's code is not this package's, so that its results must not be kept on disk."""
+    module = inspect.getmodule(scans.get(scan).fn)
+    return module is None or not module.__name__.startswith("quamba_lab.")
+
+
+class Workbook:
+    """What is compared: a model in several modes on the first ``limit`` items of a task.
+
+    ``modes``: names, or :class:`quamba_lab.modes.Mode` rows of one's own (a mode with one's own scan).
+    ``cache_dir``: where evaluations are kept; None for the user's cache, ``False`` for nowhere.
+    ``seed``: of every random choice (bootstrap, permutations, stochastic rounding).
+    Raises a ``ValueError`` of one sentence for a model, mode, task or limit that is not there.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | QuantizedMamba = "demo",
+        modes: Sequence[str | Mode] = ("0", "2-0", "2-1", "2-2"),
+        task: str | Path | Task = "lambada_demo",
+        limit: int | None = 100,
+        cache_dir: Path | str | bool | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+        progress: bool = False,
+    ):
+        if isinstance(modes, str) or not modes:
+            raise WorkbookError(f"modes is {modes!r}: pass a list of at least one mode, such as ['0', '2-1']")
+        self.rows = {row.name: row for row in map(Mode.get, modes)}
+        self.base = model if isinstance(model, QuantizedMamba) else load_model(model, device=device)
+        self.name = self.base.name or Path(str(model)).name
+        self.task = task if isinstance(task, Task) else load_task(task)
+        self.limit = self.task.check_limit(limit)
+        self.seed = seed
+        self.device = device
+        self.progress = progress
+        self.cache = None if cache_dir is False else Path(cache_dir) if cache_dir else default_cache()
+        self._views: dict[str, QuantizedMamba] = {}
+        self._kept: dict[tuple, Any] = {}
+        self._witnesses: dict[str, Witness] = {}
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        return tuple(self.rows)
+
+    @property
+    def layers(self) -> int:
+        return len(self.base.layers)
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """What a result depends on, for its ``settings``; no paths."""
+        return {
+            "model": self.name, "task": self.task.name, "limit": self.limit, "modes": list(self.modes),
+            "seed": self.seed, "device": self.device,
+        } | more  # fmt: skip
+
+    def row(self, mode: str | Mode) -> Mode:
+        """The mode's row; a mode of the table that this run was not asked for is taken in."""
+        if isinstance(mode, Mode):
+            self.rows.setdefault(mode.name, mode)
+            return mode
+        return self.rows.get(mode) or Mode.get(mode)
+
+    def scan_of(self, mode: str | Mode) -> str:
+        """The registered name of the scan that the mode runs."""
+        return self.row(mode).scan
+
+    def view(self, mode: str | Mode) -> QuantizedMamba:
+        """The model in that mode; all views share the tensors."""
+        row = self.row(mode)
+        if row.name not in self._views:
+            self._views[row.name] = self.base.with_mode(row)
+        return self._views[row.name]
+
+    def truth_of(self, mode: str | Mode) -> Mode:
+        """The mode with the FP64 scan in place of its own: the same data flow, the scan exact."""
+        row = self.row(mode)
+        return replace(row, name=f"{row.name}+oracle", scan="oracle", environment=())
+
+    def check_layers(self, layers: Sequence[int] | None) -> list[int]:
+        """Layers as non-negative indices; None for all.  Raises :class:`WorkbookError` for one out of range."""
+        chosen = range(self.layers) if layers is None else layers
+        for layer in chosen:
+            if not -self.layers <= layer < self.layers:
+                raise WorkbookError(
+                    f"layer {layer} is out of range: the model has {self.layers}, 0 to {self.layers - 1}"
+                )
+        return sorted({layer % self.layers for layer in chosen})
+
+    def check_item(self, item: int) -> int:
+        count = len(self.task)
+        if isinstance(item, bool) or not isinstance(item, int | np.integer) or not 0 <= item < count:
+            raise WorkbookError(f"item {item!r} is out of range: the task has {count}, 0 to {count - 1}")
+        return int(item)
+
+    def tokens(self, item: int) -> Tensor:
+        """The tokens of one item as the model receives them, int64 (1, l)."""
+        ids, _ = tokenize(self.task.items[self.check_item(item)], self.base.tokenizer)
+        return torch.tensor([ids[:-1]], device=self.base.device)
+
+    def words(self, item: int) -> list[str]:
+        """The text of each of :meth:`tokens`."""
+        tokenizer = self.base.tokenizer
+        return [tokenizer.decode([int(t)]) for t in self.tokens(item)[0]]
+
+    # Evaluations -----------------------------------------------------------------------------------------------------
+
+    def answers(self, mode: str | Mode, reordering: str = "plain", run: int = 0) -> Answers:
+        """The mode's answers to the items under a legal reordering; ``run`` 1 is the same again, computed anew."""
+        row, variant = self.row(mode), REORDERINGS[reordering]
+        key = ("answers", row.name, reordering, run)
+        if key not in self._kept:
+            compute = functools.partial(self._evaluate, row, variant)
+            self._kept[key] = self._from_disk(row, f"{reordering}-{run}", compute)
+        return self._kept[key]
+
+    def _evaluate(self, row: Mode, variant: Reordering) -> Answers:
+        view = self.view(row)
+        digest = hashlib.sha256()
+
+        def hashed(tokens: Tensor) -> Tensor:
+            logits = variant.forward(view, tokens)
+            digest.update(logits.detach().cpu().contiguous().numpy().tobytes())
+            return logits
+
+        with variant.installed(view, self.seed):
+            found = evaluate(
+                hashed, self.task, self.limit, tokenizer=self.base.tokenizer, progress=self.progress,
+                device=self.base.device, batch_tokens=variant.batch_tokens,
+            )  # fmt: skip
+        ran = tuple(sorted(view.witness().ran()))
+        return Answers(
+            row.name, variant.name, found.correct, found.log_probability, found.margin, digest.hexdigest(), ran
+        )
+
+    def _from_disk(self, row: Mode, what: str, compute: Callable[[], Answers]) -> Answers:
+        if self.cache is None or _foreign(row.scan):
+            return compute()
+        path = self.cache / f"{self._key(row, what)}.json"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(f"{path}.lock")
+            lock.acquire()
+        except OSError:  # a cache that cannot be written is no reason not to run
+            return compute()
+        try:
+            if path.exists():
+                try:
+                    return Answers.from_json(json.loads(path.read_text(encoding="utf-8")))
+                except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+                    path.unlink()  # a damaged file: compute it again
+            answers = compute()
+            write_text(path, json.dumps(answers.to_json()))
+            return answers
+        finally:
+            lock.release()
+
+    @functools.cached_property
+    def _subject(self) -> str:
+        """Hash of the model's tensors and of the items."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.base.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        digest.update(repr(sorted((name, repr(site)) for name, site in self.base.sites.items())).encode())
+        tokenizer = self.base.tokenizer
+        digest.update(tokenizer.to_str().encode() if hasattr(tokenizer, "to_str") else repr(tokenizer).encode())
+        for item in self.task.items[: self.limit]:
+            digest.update(f"{item.context}\0{item.target}\0".encode())
+        return digest.hexdigest()
+
+    def _key(self, row: Mode, what: str) -> str:
+        device = torch.cuda.get_device_name(self.base.device) if self.base.device.type == "cuda" else "cpu"
+        parts = [_source_digest(), self._subject, json.dumps(asdict(row), sort_keys=True), what, str(self.seed), device]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+    def witness(self, mode: str | Mode) -> Witness:
+        """What really ran in that mode, on item 0."""
+        row = self.row(mode)
+        if row.name not in self._witnesses:
+            view = self.view(row)
+            view(self.tokens(0))
+            self._witnesses[row.name] = view.witness()
+        return self._witnesses[row.name]
+
+    # Traces ----------------------------------------------------------------------------------------------------------
+
+    def scan_inputs(self, mode: str | Mode, layer: int, item: int = 0) -> ScanInputs:
+        """What the scan of ``layer`` receives in the mode's free run."""
+        key = ("inputs", self.row(mode).name, item)
+        if key not in self._kept:
+            view = self.view(mode)
+            pairs = self._layer_inputs(mode, item)
+            self._kept[key] = [part.scan_inputs(*pair) for part, pair in zip(view.layers, pairs, strict=False)]
+        return self._kept[key][self.check_layers([layer])[0]]
+
+    def _layer_inputs(self, mode: str | Mode, item: int) -> list:
+        key = ("layer_inputs", self.row(mode).name, item)
+        if key not in self._kept:
+            self._kept[key] = self.view(mode).layer_inputs(self.tokens(item))
+        return self._kept[key]
+
+    def free(self, mode: str | Mode, item: int = 0, stages: Sequence[str] = (*STAGES, *ROUNDING_STAGES)) -> Stages:
+        """Every stage of the mode's own run of one item."""
+        key = ("free", self.row(mode).name, item, tuple(stages))
+        if key not in self._kept:
+            view = self.view(mode)
+            with Trace(view, stages=stages) as trace:
+                view(self.tokens(item))
+            self._kept[key] = {where: trace[where] for where in trace}
+        return self._kept[key]
+
+    def lockstep(
+        self, reference: str | Mode, mode: str | Mode, item: int = 0,
+        stages: Sequence[str] = (*STAGES, *ROUNDING_STAGES),
+    ) -> Stages:  # fmt: skip
+        """Every stage of ``mode`` when each layer, and the head, receives what ``reference`` had there."""
+        key = ("lockstep", self.row(reference).name, self.row(mode).name, item, tuple(stages))
+        if key not in self._kept:
+            view = self.view(mode)
+            pairs = self._layer_inputs(reference, item)
+            with Trace(view, stages=stages) as trace:
+                for layer in range(self.layers):
+                    view.run_layer(layer, *pairs[layer])
+                view.run_from(self.layers, *pairs[-1])
+            self._kept[key] = {where: trace[where] for where in trace}
+        return self._kept[key]
+
+    def forget_traces(self) -> None:
+        """Free the memory of every trace; answers stay."""
+        self._kept = {key: value for key, value in self._kept.items() if key[0] == "answers"}
