@@ -1,346 +1,283 @@
-// The `folded` selective scan on the GPU: folded.h's formulas, sequential in time, one sum order for every layout.
+// The `folded` scan on the GPU, general kernel: folded.h's formulas, sequential in time.
 //
-// A block owns CB channels of one batch item; P = N / S lanes share a channel and hold S of its N states (the n states
-// padded to a power of two) in registers.  Time advances in tiles of TT steps.  For each tile the block
-//   1. turns codes into what the recurrence eats: (dt, dt u) and (u, gate) per channel and step, B and C as floats,
-//   2. runs TT steps: per state one product, one ex2, one product, one fused multiply-add; the contraction is a binary
-//      tree over n, inside a lane first, then across its P lanes, so y has the same bits for every S, CB and TT,
-//   3. writes y as (b, l, d) rows.
-// y of an item therefore never depends on its batch or on later tokens.
-#include "folded.h"
+// A block owns CB channels of one item.  Its first T = CB P threads integrate: P = N / S lanes share a channel and hold
+// S of its N states (n padded to a power of two) in registers.  The other T threads prepare, one tile of TT steps ahead:
+// codes become (dt, dt u) and (u, gate) per channel and step, B and C become floats; and they write the finished tile of
+// y as (b, l, d) rows.  One barrier a tile.  y of an item depends neither on its batch nor on later tokens.
+// The kernel of folded_wide.cu does the same sums in the same order with fewer lanes a channel.
+#include "folded_device.h"
 
-namespace folded_gpu {
+using namespace folded;
 
-constexpr int kTile = 32;                                         // TT
-constexpr float kMagic = 8388608.0f + 128.0f;                     // 2^23 + 128: the value of 0x4B0000qq with q biased
+namespace {
 
-struct Arguments {
-  const signed char *u, *dt, *B, *C, *z, *A_log, *D, *bias;       // z, D, bias may be null
-  const float *s_u, *s_dt, *s_B, *s_C, *s_z, *s_A, *s_D, *s_bias, *s_state;
-  void *y, *last_state;                                           // half (b, l, d); float or int8 (b, d, n), may be null
-  float *taps;                                                    // see write order in `Taps`
-  int batch, channels, length, states, groups, softplus;
+// Lanes of a warp: neighbours share a j (so B and C are read by pairs), lanes two apart share a channel (so dt is).
+// Both make a 16-byte shared load half as dear, measured.
+template <int P>
+struct Lanes {
+  static constexpr int W = 32 / P;                                // channels a warp
+  static __host__ __device__ constexpr int log2(int v) { return v <= 1 ? 0 : 1 + log2(v / 2); }
+  static __device__ __forceinline__ int channel(int lane) {
+    return P == 1 ? lane : W == 1 ? 0 : (lane & 1) | (((lane >> 2) << 1) & (W - 1));
+  }
+  static __device__ __forceinline__ int part(int lane) {
+    return P == 1 ? 0 : W == 1 ? lane : ((lane >> 1) & 1) | ((lane >> (log2(W) + 1)) << 1);
+  }
+  static __host__ __device__ constexpr int mask(int bit) { return W == 1 ? 1 << bit : bit == 0 ? 2 : 1 << (log2(W) + bit); }
 };
 
-__device__ __forceinline__ float ex2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-// Byte k of a word of codes biased by 128, as a float: a byte permute and an exact add instead of a conversion.
-template <int k>
-__device__ __forceinline__ float code(unsigned biased) {
-  return __fadd_rn(__uint_as_float(__byte_perm(biased, 0x4B000000u, 0x7440 | k)), -kMagic);
-}
-
-__device__ __forceinline__ unsigned short to_half(float x) {
-  unsigned short h;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
-  return h;
-}
-
-template <int R> struct Run { unsigned w[R / 4]; };
-
-template <int R>
-__device__ __forceinline__ Run<R> load_granule(const signed char *at) {
-  Run<R> r;
-  if constexpr (R == 16) {
-    uint4 v = *reinterpret_cast<const uint4 *>(at);
-    r.w[0] = v.x; r.w[1] = v.y; r.w[2] = v.z; r.w[3] = v.w;
-  } else if constexpr (R == 8) {
-    uint2 v = *reinterpret_cast<const uint2 *>(at);
-    r.w[0] = v.x; r.w[1] = v.y;
-  } else {
-    r.w[0] = *reinterpret_cast<const unsigned *>(at);
-  }
-  return r;
-}
-
-// R granule bytes, those outside [first, end) as 0.
-template <int R>
-__device__ __forceinline__ Run<R> load_guarded(const signed char *at, const signed char *first, const signed char *end) {
-  if (at >= first && at + R <= end) return load_granule<R>(at);
-  Run<R> r;
-#pragma unroll
-  for (int j = 0; j < R / 4; ++j) {
-    unsigned word = 0;
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const signed char *p = at + 4 * j + k;
-      if (p >= first && p < end) word |= static_cast<unsigned>(static_cast<unsigned char>(*p)) << (8 * k);
-    }
-    r.w[j] = word;
-  }
-  return r;
-}
-
-// R codes from `at`, biased by 128.  ALIGNED: rows start on 16 bytes and are whole granules long.  Otherwise two
-// aligned granules are shifted together; bytes outside [first, end) are never read.
-template <int R, bool ALIGNED>
-__device__ __forceinline__ Run<R> load_run(const signed char *at, const signed char *first, const signed char *end) {
-  Run<R> r;
-  if constexpr (R == 32) {
-    Run<16> a = load_run<16, ALIGNED>(at, first, end), b = load_run<16, ALIGNED>(at + 16, first, end);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) { r.w[j] = a.w[j]; r.w[4 + j] = b.w[j]; }
-    return r;
-  } else if constexpr (ALIGNED) {
-    if (at >= end) {
-#pragma unroll
-      for (int j = 0; j < R / 4; ++j) r.w[j] = 0;
-    } else {
-      r = load_granule<R>(at);
-    }
-  } else {
-    unsigned shift = static_cast<unsigned>(reinterpret_cast<unsigned long long>(at)) & (R - 1);
-    Run<R> a = load_guarded<R>(at - shift, first, end), b = load_guarded<R>(at - shift + R, first, end);
-    unsigned w[2 * R / 4];
-#pragma unroll
-    for (int j = 0; j < R / 4; ++j) { w[j] = a.w[j]; w[R / 4 + j] = b.w[j]; }
-#pragma unroll
-    for (int step = R / 8; step >= 1; step /= 2) {
-      bool move = (shift / 4) & step;
-#pragma unroll
-      for (int j = 0; j + step < 2 * R / 4; ++j) w[j] = move ? w[j + step] : w[j];
-    }
-#pragma unroll
-    for (int j = 0; j < R / 4; ++j) r.w[j] = __funnelshift_r(w[j], w[j + 1], 8 * (shift & 3));
-  }
-#pragma unroll
-  for (int j = 0; j < R / 4; ++j) r.w[j] ^= 0x80808080u;
-  return r;
-}
-
-// Sums of v[0..P-1] over the P lanes of a channel: lane j returns step j.  Neighbours first: the tree of the states.
+// Sums of v[0..G-1] over the P lanes of a channel, neighbours in n first; lane j gets step j % G.
 template <int P, int G>
-__device__ __forceinline__ float reduce(float (&v)[G], int lane) {
+__device__ __forceinline__ float reduce(float (&v)[G], int j) {
+  int left = G;
 #pragma unroll
-  for (int bit = 1, left = G; bit < P; bit *= 2) {
+  for (int bit = 0; (1 << bit) < P; ++bit) {
+    const int mask = Lanes<P>::mask(bit);
     if (left > 1) {
-      bool odd = lane & bit;
+      const bool odd = (j >> bit) & 1;
 #pragma unroll
       for (int i = 0; i < left / 2; ++i) {
-        float keep = odd ? v[2 * i + 1] : v[2 * i], send = odd ? v[2 * i] : v[2 * i + 1];
-        v[i] = __fadd_rn(keep, __shfl_xor_sync(0xFFFFFFFFu, send, bit));
+        const float keep = odd ? v[2 * i + 1] : v[2 * i], send = odd ? v[2 * i] : v[2 * i + 1];
+        v[i] = __fadd_rn(keep, __shfl_xor_sync(0xFFFFFFFFu, send, mask));
       }
       left /= 2;
     } else {
-      v[0] = __fadd_rn(v[0], __shfl_xor_sync(0xFFFFFFFFu, v[0], bit));
+      v[0] = __fadd_rn(v[0], __shfl_xor_sync(0xFFFFFFFFu, v[0], mask));
     }
   }
   return v[0];
 }
 
-template <int S>
-__device__ __forceinline__ float tree(const float (&h)[S], const float *C) {
-  float p[S];
-#pragma unroll
-  for (int i = 0; i < S; i += 2) p[i / 2] = __fmaf_rn(h[i + 1], C[i + 1], __fmul_rn(h[i], C[i]));
-#pragma unroll
-  for (int width = S / 4; width >= 1; width /= 2)
-#pragma unroll
-    for (int i = 0; i < width; ++i) p[i] = __fadd_rn(p[2 * i], p[2 * i + 1]);
-  return p[0];
-}
+}  // namespace
 
-}  // namespace folded_gpu
-
-
-// Shared memory, in bytes: see folded_cuda.py, which asks for as much.
-using namespace folded_gpu;
-
-template <int N, int S, int CB, bool TABLE, bool ALIGNED, bool TAPS>
-__global__ void __launch_bounds__(CB *(N / S)) folded_scan(const Arguments x) {
-  constexpr int P = N / S, T = CB * P, TT = kTile, R = TT / P < 4 ? 4 : TT / P, G = P < 8 ? P : 8, U = G < 4 ? 4 : G;
+// x.taps of the tapped build, float32, one after the other: softplus (b, d, l), decay, drive, recurrence (b, d, l, n),
+// contraction, skip, gate (b, d, l); all in real units.
+template <int N, int S, int CB, int TT, bool ALIGNED, bool TAPS>
+__global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x) {
+  constexpr int P = N / S, T = CB * P, G = P < 8 ? P : 8;
+  constexpr int R = TT / P < 4 ? 4 : TT / P > 16 ? 16 : TT / P;
   constexpr int RB = 2 * N * TT / T < 4 ? 4 : 2 * N * TT / T > 16 ? 16 : 2 * N * TT / T;
-  static_assert(S % 2 == 0 && P <= 32 && T % 32 == 0 && CB * TT % (T * R) == 0 || R == 4, "layout");
-  extern __shared__ __align__(16) unsigned char shared[];
-  float4 *steps = reinterpret_cast<float4 *>(shared);             // [TT / 2][CB] {dt, w, dt, w}
-  float4 *gates = steps + TT / 2 * CB;                            // [TT / 2][CB] {u, gate, u, gate}
-  float *weights = reinterpret_cast<float *>(gates + TT / 2 * CB);  // [TT][P][B S, C S]
-  float *gate_table = weights + TT * 2 * N;                       // [256]
-  unsigned short *rows = reinterpret_cast<unsigned short *>(gate_table + 256);  // [TT][CB]
-  float *step_table = reinterpret_cast<float *>(rows + TT * CB);  // [256][CB], TABLE only
-
-  const int tid = threadIdx.x, lane = tid & 31, c = tid / P, j = tid % P;
-  const int per_group = x.channels / x.groups, blocks_of_group = (per_group + CB - 1) / CB;
-  const int item = blockIdx.x / (blocks_of_group * x.groups), slot = blockIdx.x % (blocks_of_group * x.groups);
-  const int group = slot / blocks_of_group, in_group = slot % blocks_of_group * CB;
-  const int first_channel = group * per_group + in_group;
-  const int count = min(CB, per_group - in_group);                // channels of this block
-  const int length = x.length;
-
-  const double s_u = *x.s_u, s_dt = *x.s_dt, s_B = *x.s_B, s_C = *x.s_C;
-  for (int q = tid; q < 256; q += T)
-    gate_table[q] = static_cast<float>(x.z ? folded::gate((q - 128) * static_cast<double>(*x.s_z), s_B, s_C, s_u)
-                                           : s_B * s_C * s_u);
-
-  // What this thread prepares: R steps of one channel, and RB bytes of one row of B or C.
-  const int pc = tid % CB, pk = tid / CB;
-  const int prep_channel = first_channel + min(pc, count - 1);
-  const double bias = x.bias ? static_cast<double>(x.bias[prep_channel]) * *x.s_bias : 0.0;
-  const bool softplus = x.softplus;
-  if constexpr (TABLE)
-    for (int q = pk; q < 256; q += P)
-      step_table[q * CB + pc] = static_cast<float>(folded::step_size((q - 128) * s_dt + bias, softplus));
-
-  // What this thread integrates: S states of one channel.
-  const int channel = first_channel + min(c, count - 1);
-  float rate[S], h[S];
-#pragma unroll
-  for (int i = 0; i < S; ++i) {
-    int n = j * S + i;
-    h[i] = 0.0f;
-    rate[i] = n < x.states ? static_cast<float>(folded::decay_rate(
-                                 static_cast<double>(x.A_log[static_cast<long long>(channel) * x.states + n]) * *x.s_A))
-                           : 0.0f;
-  }
-  const float skip = x.D ? static_cast<float>(folded::skip(static_cast<double>(x.D[channel]) * *x.s_D, s_B, s_C)) : 0.0f;
-
-  const long long row = (static_cast<long long>(item) * x.channels + prep_channel) * length;
-  const long long total = static_cast<long long>(x.batch) * x.channels * length;
-  const long long weight_total = static_cast<long long>(x.batch) * x.groups * x.states * length;
+  constexpr int kRuns = CB * TT / R, kItems = (kRuns + T - 1) / T;
   constexpr int kWeightRuns = 2 * N * TT / RB, kWeightItems = (kWeightRuns + T - 1) / T;
-  constexpr bool kAllPrepare = CB * TT / R >= T;                  // every thread has a run of steps
-  const bool prepares = kAllPrepare || pk < TT / R;
+  static_assert(S % 2 == 0 && S * P == N && P <= 32 && T % 32 == 0 && TT % G == 0 && TT % 4 == 0, "layout");
+  extern __shared__ __align__(16) unsigned char shared[];
+  double2 *logs = reinterpret_cast<double2 *>(shared);                                 // [128]
+  double *powers = reinterpret_cast<double *>(logs + 128);                             // [256]
+  float4 *all_steps = reinterpret_cast<float4 *>(powers + 256);                        // [2][TT / 2][CB] {dt, w} x 2
+  float4 *all_gates = all_steps + TT * CB;                                             // [2][TT / 2][CB] {u, gate} x 2
+  float *all_weights = reinterpret_cast<float *>(all_gates + TT * CB);                 // [2][TT][P][B S, C S]
+  float *gate_table = all_weights + 2 * TT * 2 * N;                                    // [256]
+  unsigned short *all_rows = reinterpret_cast<unsigned short *>(gate_table + 256);     // [2][TT][CB]
 
-  Run<R> raw_u, raw_dt, raw_z;
-  Run<RB> raw_weights[kWeightItems];
-  auto fetch = [&](int t0) {
-    if (prepares) {
-      const long long at = row + t0 + pk * R, end = ALIGNED ? row + length : total;
-      raw_u = load_run<R, ALIGNED>(x.u + at, x.u, x.u + end);
-      raw_dt = load_run<R, ALIGNED>(x.dt + at, x.dt, x.dt + end);
-      if (x.z) raw_z = load_run<R, ALIGNED>(x.z + at, x.z, x.z + end);
-    }
-#pragma unroll
-    for (int m = 0; m < kWeightItems; ++m) {
-      int run = tid + m * T, which = run % (2 * N), n = which % N, t = t0 + run / (2 * N) * RB;
-      const signed char *base = which < N ? x.B : x.C;
-      if (kWeightRuns % T == 0 || run < kWeightRuns) {
-        if (n < x.states) {
-          long long first = ((static_cast<long long>(item) * x.groups + group) * x.states + n) * length;
-          raw_weights[m] =
-              load_run<RB, ALIGNED>(base + first + t, base, base + (ALIGNED ? first + length : weight_total));
-        } else {
-#pragma unroll
-          for (int k = 0; k < RB / 4; ++k) raw_weights[m].w[k] = 0x80808080u;
-        }
-      }
-    }
-  };
-#pragma unroll
-  for (int k = 0; k < R / 4; ++k) raw_z.w[k] = 0;
-  fetch(0);
+  const bool integrates = threadIdx.x < T;
+  const int tid = integrates ? threadIdx.x : threadIdx.x - T;
+  const int per_group = x.channels / x.groups, blocks_of_group = (per_group + CB - 1) / CB;
+  const int group = blockIdx.x / blocks_of_group, in_group = blockIdx.x % blocks_of_group * CB;
+  const int first_channel = group * per_group + in_group;
+  const int count = min(CB, per_group - in_group);
+  const int length = x.length, tiles = (length + TT - 1) / TT;
+  const double s_u = *x.s_u, s_dt = *x.s_dt, s_B = *x.s_B, s_C = *x.s_C;
+
+  for (int q = threadIdx.x; q < 256; q += 2 * T) {
+    gate_table[q] = static_cast<float>(x.z ? gate((q - 128) * static_cast<double>(*x.s_z), s_B, s_C, s_u)
+                                           : s_B * s_C * s_u);
+    powers[q] = exp((q - 128) * s_dt);
+    if (q < 128) logs[q] = make_double2(1.0 / (1.0 + q / 128.0), log(1.0 + q / 128.0));
+  }
+  const int lane = tid & 31;
+  const int c = integrates ? tid / 32 * Lanes<P>::W + Lanes<P>::channel(lane) : tid % CB;
+  const int j = integrates ? Lanes<P>::part(lane) : tid / CB;
+  const int channel = first_channel + min(c, count - 1);
+  const double bias = x.bias ? static_cast<double>(x.bias[channel]) * *x.s_bias : 0.0;
+  const bool plain = !x.softplus || s_dt > 2.0 || bias > 300.0;
   __syncthreads();
 
-  for (int t0 = 0; t0 < length; t0 += TT) {
-    if (prepares) {
-      float dt[R], u[R], g[R];
+  if (!integrates) {
+    const Softplus softplus{powers, logs, exp(bias)};
+    const bool wide = count == CB && (x.channels | first_channel) % 8 == 0;
+    const long long total = static_cast<long long>(x.batch) * x.channels * length;
+    const long long weight_total = static_cast<long long>(x.batch) * x.groups * x.states * length;
+    for (int item = blockIdx.y; item < x.batch; item += gridDim.y) {
+      const long long row = (static_cast<long long>(item) * x.channels + channel) * length + j * R;
+      const signed char *first_z = x.z ? x.z : x.u;               // without z every gate is the same
+      const signed char *at_u = x.u + row, *at_dt = x.dt + row, *at_z = first_z + row;
+      Pending<R, ALIGNED> raw_u[kItems], raw_dt[kItems], raw_z[kItems];
+      Pending<RB, ALIGNED> raw_weights[kWeightItems];
+      const signed char *at_weights[kWeightItems];
+      bool has_weights[kWeightItems];
 #pragma unroll
-      for (int k = 0; k < R / 4; ++k) {
-        u[4 * k] = code<0>(raw_u.w[k]); u[4 * k + 1] = code<1>(raw_u.w[k]);
-        u[4 * k + 2] = code<2>(raw_u.w[k]); u[4 * k + 3] = code<3>(raw_u.w[k]);
+      for (int m = 0; m < kWeightItems; ++m) {
+        const int run = tid + m * T, which = run % (2 * N);
+        at_weights[m] = (which < N ? x.B : x.C) + run / (2 * N) * RB +
+                        ((static_cast<long long>(item) * x.groups + group) * x.states + which % N) * length;
+        has_weights[m] = which % N < x.states && (kWeightRuns % T == 0 || run < kWeightRuns);
+      }
+      auto fetch = [&](int t0) {
 #pragma unroll
-        for (int m = 0; m < 4; ++m) {
-          unsigned q = (raw_dt.w[k] >> (8 * m)) & 255u;
-          if constexpr (TABLE) dt[4 * k + m] = step_table[q * CB + pc];
-          else dt[4 * k + m] = static_cast<float>(folded::step_size(static_cast<int>(q - 128) * s_dt + bias, softplus));
-          g[4 * k + m] = gate_table[(raw_z.w[k] >> (8 * m)) & 255u];
+        for (int m = 0; m < kItems; ++m) {
+          const int o = t0 + m * (T / CB) * R;
+          const bool inside = o + j * R < length && (kRuns % T == 0 || tid + m * T < kRuns);
+          raw_u[m].fetch(at_u + o, inside, x.u, x.u + total);
+          raw_dt[m].fetch(at_dt + o, inside, x.dt, x.dt + total);
+          raw_z[m].fetch(at_z + o, inside, first_z, first_z + total);
         }
-      }
-      if (t0 + TT > length) {
 #pragma unroll
-        for (int k = 0; k < R; ++k)
-          if (t0 + pk * R + k >= length) dt[k] = u[k] = 0.0f;     // decay 1, drive 0: the state stays
-      }
-#pragma unroll
-      for (int k = 0; k < R; k += 2) {
-        int at = (pk * R + k) / 2 * CB + pc;
-        steps[at] = make_float4(dt[k], __fmul_rn(dt[k], u[k]), dt[k + 1], __fmul_rn(dt[k + 1], u[k + 1]));
-        gates[at] = make_float4(u[k], g[k], u[k + 1], g[k + 1]);
-      }
-    }
-#pragma unroll
-    for (int m = 0; m < kWeightItems; ++m) {
-      int run = tid + m * T, which = run % (2 * N), n = which % N;
-      if (kWeightRuns % T == 0 || run < kWeightRuns) {
-        float *at = weights + run / (2 * N) * RB * 2 * N + n / S * 2 * S + which / N * S + n % S;
-#pragma unroll
-        for (int k = 0; k < RB / 4; ++k) {
-          at[(4 * k) * 2 * N] = code<0>(raw_weights[m].w[k]);
-          at[(4 * k + 1) * 2 * N] = code<1>(raw_weights[m].w[k]);
-          at[(4 * k + 2) * 2 * N] = code<2>(raw_weights[m].w[k]);
-          at[(4 * k + 3) * 2 * N] = code<3>(raw_weights[m].w[k]);
+        for (int m = 0; m < kWeightItems; ++m) {
+          const int run = tid + m * T;
+          const signed char *base = run % (2 * N) < N ? x.B : x.C;
+          raw_weights[m].fetch(at_weights[m] + t0, has_weights[m] && t0 + run / (2 * N) * RB < length, base,
+                               base + weight_total);
         }
-      }
-    }
-    if (t0 + TT < length) fetch(t0 + TT);
-    __syncthreads();
-
-    const int todo = min(TT, length - t0);
-#pragma unroll 1
-    for (int t = 0; t < todo; t += U) {
-      float part[U];
+      };
+      auto prepare = [&](int tile) {
+        const int t0 = tile * TT;
+        float4 *steps = all_steps + (tile & 1) * (TT / 2 * CB), *gates = all_gates + (tile & 1) * (TT / 2 * CB);
+        float *weights = all_weights + (tile & 1) * TT * 2 * N;
 #pragma unroll
-      for (int k = 0; k < U; k += 2) {
-        float4 step = steps[(t + k) / 2 * CB + c];
+        for (int m = 0; m < kItems; ++m) {
+          if (kRuns % T != 0 && tid + m * T >= kRuns) break;
+          const int o = t0 + m * (T / CB) * R, r0 = (j + m * (T / CB)) * R;
+          const Run<R> ru = raw_u[m].take(at_u + o), rdt = raw_dt[m].take(at_dt + o), rz = raw_z[m].take(at_z + o);
 #pragma unroll
-        for (int m = 0; m < 2; ++m) {
-          const float dt = m ? step.z : step.x, w = m ? step.w : step.y;
-          const float *weight = weights + (t + k + m) * 2 * N + j * 2 * S;
-          float B[S], C[S];
+          for (int k = 0; k < R / 4; ++k) {
+            float dt[4], g[4], u[4];
 #pragma unroll
-          for (int i = 0; i < S; ++i) { B[i] = weight[i]; C[i] = weight[S + i]; }
+            for (int i = 0; i < 4; ++i) {
+              u[i] = code(ru.w[k], i);
+              dt[i] = softplus((rdt.w[k] >> (8 * i)) & 255u);
+              g[i] = gate_table[(rz.w[k] >> (8 * i)) & 255u];
+            }
+            if (plain) {
 #pragma unroll
-          for (int i = 0; i < S; ++i)
-            h[i] = __fmaf_rn(ex2(__fmul_rn(dt, rate[i])), h[i], __fmul_rn(w, B[i]));
-          part[k + m] = tree<S>(h, C);
+              for (int i = 0; i < 4; ++i)
+                dt[i] = plain_step((static_cast<int>((rdt.w[k] >> (8 * i)) & 255u) - 128) * s_dt + bias, x.softplus);
+            }
+            if (t0 + TT > length) {
+#pragma unroll
+              for (int i = 0; i < 4; ++i)
+                if (t0 + r0 + 4 * k + i >= length) dt[i] = u[i] = 0.0f;   // decay 1, drive 0: the state stays
+            }
+            const int at = (r0 + 4 * k) / 2 * CB + c;
+            steps[at] = make_float4(dt[0], __fmul_rn(dt[0], u[0]), dt[1], __fmul_rn(dt[1], u[1]));
+            steps[at + CB] = make_float4(dt[2], __fmul_rn(dt[2], u[2]), dt[3], __fmul_rn(dt[3], u[3]));
+            gates[at] = make_float4(u[0], g[0], u[1], g[1]);
+            gates[at + CB] = make_float4(u[2], g[2], u[3], g[3]);
+          }
         }
-      }
 #pragma unroll
-      for (int k = 0; k < U; k += G) {
-        float v[G];
+        for (int m = 0; m < kWeightItems; ++m) {
+          if (kWeightRuns % T != 0 && tid + m * T >= kWeightRuns) break;
+          const int run = tid + m * T, which = run % (2 * N), t = run / (2 * N) * RB;
+          const Run<RB> r = raw_weights[m].take(at_weights[m] + t0);   // beyond n or the end: any finite number will do
+          float *at = weights + t * 2 * N + which % N / S * 2 * S + which / N * S + which % S;
 #pragma unroll
-        for (int i = 0; i < G; ++i) v[i] = part[k + i];
-        const float sum = reduce<P, G>(v, lane);
-        if (P <= 8 || j < 8) {
-          const int at = t + k + j;
-          const float2 ug = reinterpret_cast<const float2 *>(gates)[(at / 2 * CB + c) * 2 + (at & 1)];
-          rows[at * CB + c] = to_half(__fmul_rn(__fmaf_rn(skip, ug.x, sum), ug.y));
+          for (int k = 0; k < RB; ++k) at[k * 2 * N] = code(r.w[k / 4], k % 4);
         }
+      };
+      auto store = [&](int tile) {
+        store_rows<TT, CB, T>(all_rows + (tile & 1) * TT * CB,
+                              static_cast<unsigned short *>(x.y) +
+                                  (static_cast<long long>(item) * length + tile * TT) * x.channels + first_channel,
+                              min(TT, length - tile * TT), count, x.channels, wide, tid);
+      };
+      fetch(0);
+      prepare(0);
+      fetch(TT);
+      __syncthreads();
+      for (int tile = 0; tile < tiles; ++tile) {
+        if (tile + 1 < tiles) prepare(tile + 1);
+        fetch((tile + 2) * TT);
+        if (tile) store(tile - 1);
+        __syncthreads();
       }
+      store(tiles - 1);
     }
-    __syncthreads();
-
-    unsigned short *y = static_cast<unsigned short *>(x.y) +
-                        (static_cast<long long>(item) * length + t0) * x.channels + first_channel;
-    if (count == CB && CB % 8 == 0 && (x.channels | first_channel) % 8 == 0) {
-      for (int k = tid; k < todo * (CB / 8); k += T)
-        *reinterpret_cast<uint4 *>(y + static_cast<long long>(k / (CB / 8)) * x.channels + k % (CB / 8) * 8) =
-            *reinterpret_cast<const uint4 *>(rows + k / (CB / 8) * CB + k % (CB / 8) * 8);
-    } else {
-      for (int k = tid; k < todo * CB; k += T)
-        if (k % CB < count) y[static_cast<long long>(k / CB) * x.channels + k % CB] = rows[k];
-    }
+    return;
   }
 
-  if (x.last_state && c < count) {
+  float rate[S], centre[S], h[S];
+  {
+    const float middle =
+        plain ? plain_step(bias, x.softplus) : Softplus{powers, logs, exp(bias)}(128u);   // the step of code 0
 #pragma unroll
     for (int i = 0; i < S; ++i) {
       const int n = j * S + i;
-      if (n < x.states) {
-        const long long at = (static_cast<long long>(item) * x.channels + channel) * x.states + n;
-        const double value = h[i] * (s_B * s_u);
-        if (x.s_state) {
-          const double whole = round(value / *x.s_state);          // ties away from zero
-          static_cast<signed char *>(x.last_state)[at] =
-              static_cast<signed char>(fmin(fmax(whole, -128.0), 127.0));
-        } else {
-          static_cast<float *>(x.last_state)[at] = static_cast<float>(value);
+      const long long at = static_cast<long long>(channel) * x.states + n;
+      rate[i] = n < x.states ? static_cast<float>(decay_rate(static_cast<double>(x.A_log[at]) * *x.s_A)) : 0.0f;
+      centre[i] = ex2_centre(middle * rate[i]);
+    }
+  }
+  const float skip_u = x.D ? static_cast<float>(skip(static_cast<double>(x.D[channel]) * *x.s_D, s_B, s_C)) : 0.0f;
+
+  for (int item = blockIdx.y; item < x.batch; item += gridDim.y) {
+    const long long per_step = static_cast<long long>(x.batch) * x.channels * length, per_state = per_step * x.states;
+    const long long row = (static_cast<long long>(item) * x.channels + channel) * length;
+#pragma unroll
+    for (int i = 0; i < S; ++i) h[i] = 0.0f;
+    __syncthreads();
+    for (int tile = 0; tile < tiles; ++tile) {
+      const float4 *steps = all_steps + (tile & 1) * (TT / 2 * CB) + c;
+      const float2 *gates = reinterpret_cast<const float2 *>(all_gates + (tile & 1) * (TT / 2 * CB));
+      const float *weights = all_weights + (tile & 1) * TT * 2 * N + j * 2 * S;
+      unsigned short *rows = all_rows + (tile & 1) * TT * CB + c;
+      float results[TT / G];                                      // stored last: a store would hold back later loads
+#pragma unroll
+      for (int t = 0; t < TT; t += G) {
+        float part[G];
+#pragma unroll
+        for (int k = 0; k < G; ++k) {
+          const float4 two = steps[(t + k) / 2 * CB];
+          const float dt = (t + k) & 1 ? two.z : two.x, w = (t + k) & 1 ? two.w : two.y;
+          const float4 *weight = reinterpret_cast<const float4 *>(weights + (t + k) * 2 * N);
+          float BC[2 * S];
+#pragma unroll
+          for (int i = 0; i < S / 2; ++i) {
+            const float4 v = weight[i];
+            BC[4 * i] = v.x; BC[4 * i + 1] = v.y; BC[4 * i + 2] = v.z; BC[4 * i + 3] = v.w;
+          }
+#pragma unroll
+          for (int i = 0; i < S; ++i) {
+            const float decay = ex2(__fmaf_rn(dt, rate[i], centre[i])), drive = __fmul_rn(w, BC[i]);
+            h[i] = __fmaf_rn(decay, h[i], drive);
+            if constexpr (TAPS) {
+              const int time = tile * TT + t + k, n = j * S + i;
+              if (time < length && c < count && n < x.states) {
+                float *at = x.taps + per_step + (row + time) * x.states + n;
+                at[0] = decay;
+                at[per_state] = static_cast<float>(drive * (s_B * s_u));
+                at[2 * per_state] = static_cast<float>(h[i] * (s_B * s_u));
+                if (n == 0) x.taps[row + time] = dt;
+              }
+            }
+          }
+          part[k] = contract<S>(h, BC + S);
+        }
+        const float sum = reduce<P, G>(part, j);
+        const int at = t + (G == 1 ? 0 : j % G);
+        const float2 ug = gates[(at / 2 * CB + c) * 2 + (at & 1)];
+        const float bracket = __fmaf_rn(skip_u, ug.x, sum);
+        results[t / G] = __fmul_rn(bracket, ug.y);
+        if constexpr (TAPS) {
+          const int time = tile * TT + at;
+          if (time < length && c < count && j < G) {
+            float *tap = x.taps + per_step + 3 * per_state + row + time;
+            tap[0] = static_cast<float>(sum * (s_B * s_C * s_u));
+            tap[per_step] = static_cast<float>(bracket * (s_B * s_C * s_u));
+            tap[2 * per_step] = results[t / G];
+          }
         }
       }
+      if (j < G) {
+#pragma unroll
+        for (int k = 0; k < TT / G; ++k) rows[(k * G + (G == 1 ? 0 : j)) * CB] = to_half(results[k]);
+      }
+      __syncthreads();
+    }
+    if (x.last_state && c < count) {
+#pragma unroll
+      for (int i = 0; i < S; ++i)
+        if (j * S + i < x.states)
+          store_state(x, (static_cast<long long>(item) * x.channels + channel) * x.states + j * S + i, h[i], s_B * s_u);
     }
   }
 }

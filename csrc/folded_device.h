@@ -1,0 +1,214 @@
+// What the two GPU kernels of the `folded` scan share: exact codes as floats, loads that need no alignment, softplus
+// in FP64 without the slow units, and the one order in which the contraction is summed.
+#pragma once
+#include "folded.h"
+
+namespace folded {
+
+struct Arguments {
+  const signed char *u, *dt, *B, *C, *z, *A_log, *D, *bias;       // z, D, bias may be null
+  const float *s_u, *s_dt, *s_B, *s_C, *s_z, *s_A, *s_D, *s_bias, *s_state;  // s_state null: the state as FP32
+  void *y, *last_state;                                           // half (b, l, d); float or int8 (b, d, n)
+  float *taps;                                                    // of the tapped build, see folded.cu
+  int batch, channels, length, states, groups, softplus;
+};
+
+constexpr float kMagic = 8388608.0f + 128.0f;                     // 0x4B0000qq is 2^23 + q; q is biased by 128
+
+// Byte k of a word of biased codes: a byte permute and an exact sum.  A conversion would use the pipe of ex2.
+__device__ __forceinline__ float code(unsigned biased, int k) {
+  return __fadd_rn(__uint_as_float(__byte_perm(biased, 0x4B000000u, 0x7440 | k)), -kMagic);
+}
+
+__device__ __forceinline__ float ex2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ __forceinline__ unsigned short to_half(float x) {
+  unsigned short h;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
+  return h;
+}
+
+template <int T>
+__device__ __forceinline__ void barrier(int id) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "n"(T) : "memory");
+}
+
+// ---------------------------------------------------------------------------------------------------------- loading
+
+template <int R>
+struct Run {
+  unsigned w[R / 4];
+};
+
+template <int R>
+__device__ __forceinline__ Run<R> load_granule(const signed char *at) {
+  Run<R> r;
+  if constexpr (R == 16) {
+    const uint4 v = *reinterpret_cast<const uint4 *>(at);
+    r.w[0] = v.x; r.w[1] = v.y; r.w[2] = v.z; r.w[3] = v.w;
+  } else if constexpr (R == 8) {
+    const uint2 v = *reinterpret_cast<const uint2 *>(at);
+    r.w[0] = v.x; r.w[1] = v.y;
+  } else {
+    r.w[0] = *reinterpret_cast<const unsigned *>(at);
+  }
+  return r;
+}
+
+// R bytes of [first, end), 0 outside.
+template <int R>
+__device__ __forceinline__ Run<R> load_guarded(const signed char *at, const signed char *first, const signed char *end) {
+  if (at >= first && at + R <= end) return load_granule<R>(at);
+  Run<R> r;
+#pragma unroll
+  for (int j = 0; j < R / 4; ++j) {
+    unsigned word = 0;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const signed char *p = at + 4 * j + k;
+      if (p >= first && p < end) word |= static_cast<unsigned>(static_cast<unsigned char>(*p)) << (8 * k);
+    }
+    r.w[j] = word;
+  }
+  return r;
+}
+
+// A run of R codes on its way from memory: `fetch` only loads, `take` shifts and biases, so that nothing waits before
+// it must.  ALIGNED: every row starts on 16 bytes and is whole granules long; otherwise two granules are loaded.
+template <int R, bool ALIGNED>
+struct Pending {
+  Run<R> a, b;
+  __device__ __forceinline__ void fetch(const signed char *at, bool inside, const signed char *first,
+                                        const signed char *end) {
+    if constexpr (ALIGNED) {
+      if (inside) a = load_granule<R>(at);
+    } else if (inside) {
+      const signed char *base = at - (static_cast<unsigned>(reinterpret_cast<unsigned long long>(at)) & (R - 1));
+      a = load_guarded<R>(base, first, end);
+      b = load_guarded<R>(base + R, first, end);
+    }
+  }
+  __device__ __forceinline__ Run<R> take(const signed char *at) const {
+    Run<R> r;
+    if constexpr (ALIGNED) {
+      r = a;
+    } else {
+      const unsigned shift = static_cast<unsigned>(reinterpret_cast<unsigned long long>(at)) & (R - 1);
+      unsigned w[2 * R / 4];
+#pragma unroll
+      for (int j = 0; j < R / 4; ++j) { w[j] = a.w[j]; w[R / 4 + j] = b.w[j]; }
+#pragma unroll
+      for (int step = R / 8; step >= 1; step /= 2) {
+        const bool move = (shift / 4) & step;
+#pragma unroll
+        for (int j = 0; j + step < 2 * R / 4; ++j) w[j] = move ? w[j + step] : w[j];
+      }
+#pragma unroll
+      for (int j = 0; j < R / 4; ++j) r.w[j] = __funnelshift_r(w[j], w[j + 1], 8 * (shift & 3));
+    }
+#pragma unroll
+    for (int j = 0; j < R / 4; ++j) r.w[j] ^= 0x80808080u;
+    return r;
+  }
+};
+
+// ------------------------------------------------------------------------------------------------------------ tables
+
+// FP64 to FP32, to nearest, in integer arithmetic: the conversion unit shares its pipe with ex2.  From 2^-126 up.
+__device__ __forceinline__ float narrow(double value) {
+  const int hi = max(__double2hiint(value), 897 << 20) - (896 << 20);
+  const unsigned lo = __double2loint(value);
+  return __uint_as_float(__funnelshift_l(lo, hi, 3) + ((lo >> 28) & 1));
+}
+
+// softplus(bias + s (q - 128)), q = 0..255: exp(bias) times a table of exp(s (q - 128)), then log1p by a table of 128
+// and a polynomial, in FP64 to about 2^-37, rounded once.
+struct Softplus {
+  const double *powers;                                           // [256] exp(s (q - 128))
+  const double2 *logs;                                            // [128] {1 / c, log c}, c = 1 + i / 128
+  double unit;                                                    // exp(bias)
+  __device__ __forceinline__ float operator()(unsigned q) const {
+    const double x = unit * powers[q], f = 1.0 + x;
+    const int high = __double2hiint(f);
+    const double2 t = logs[(high >> 13) & 127];
+    const double exponent = __hiloint2double(0x43300000, high >> 20) - (4503599627370496.0 + 1023.0);
+    const double r = fma(__hiloint2double((high & 0xFFFFF) | 0x3FF00000, __double2loint(f)), t.x, -1.0);
+    const double p = fma(fma(fma(fma(r, 0.2, -0.25), r, 1.0 / 3.0), r, -0.5), r, 1.0);
+    double value = fma(exponent, 0.6931471805599453094, fma(p, r, t.y));
+    if (high == 0x3FF00000) value = fma(x * x, fma(x, 1.0 / 3.0, -0.5), x);  // below 2^-20, 1 + x lost the end of x
+    return narrow(value);
+  }
+};
+
+// The step without softplus, and the one whose exponential would overflow.
+__device__ __noinline__ float plain_step(double x, bool softplus) { return static_cast<float>(step_size(x, softplus)); }
+
+// What to add to the exponent so that ex2.approx errs to neither side: minus its mean error about p, as measured
+// (csrc/README.md).  Without it slow states drift: an error of one side adds up over the 1 / |p| steps they remember.
+__device__ __forceinline__ float ex2_centre(float p) {
+  const float m = -p;
+  const float mean = m < 0.0015f ? 0.09f : m < 0.003f ? 0.12f : m < 0.006f ? 0.27f : m < 0.035f ? 0.43f
+                     : m < 0.12f ? 0.28f : 0.17f;                 // in 2^-24
+  return mean * (1.4426950408889634f / 16777216.0f);
+}
+
+// --------------------------------------------------------------------------------------------------------- the order
+
+// sum h C over the S states of a lane: chains of four, then a binary tree.  With four states a lane or more every
+// layout adds in the same order, so y has the same bits.
+template <int S>
+__device__ __forceinline__ float contract(const float (&h)[S], const float *C) {
+  if constexpr (S == 2) {
+    return __fmaf_rn(h[1], C[1], __fmul_rn(h[0], C[0]));
+  } else {
+    float p[S / 4];
+#pragma unroll
+    for (int i = 0; i < S / 4; ++i) {
+      p[i] = __fmul_rn(h[4 * i], C[4 * i]);
+#pragma unroll
+      for (int k = 1; k < 4; ++k) p[i] = __fmaf_rn(h[4 * i + k], C[4 * i + k], p[i]);
+    }
+#pragma unroll
+    for (int width = S / 8; width >= 1; width /= 2)
+#pragma unroll
+      for (int i = 0; i < width; ++i) p[i] = __fadd_rn(p[2 * i], p[2 * i + 1]);
+    return p[0];
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------- the results
+
+// The last state in real units: FP32, or INT8 with ties away from zero, saturated.
+__device__ __forceinline__ void store_state(const Arguments &x, long long at, float h, double unit) {
+  const double value = h * unit;
+  if (x.s_state) {
+    const double whole = round(value / static_cast<double>(*x.s_state));
+    static_cast<signed char *>(x.last_state)[at] = static_cast<signed char>(fmin(fmax(whole, -128.0), 127.0));
+  } else {
+    static_cast<float *>(x.last_state)[at] = static_cast<float>(value);
+  }
+}
+
+// [steps][CB] halves in shared memory to rows of y: 16 bytes a thread where y allows it.
+template <int TT, int CB, int T>
+__device__ __forceinline__ void store_rows(const unsigned short *from, unsigned short *y, int todo, int count,
+                                           int channels, bool wide, int tid) {
+  constexpr int kRow = CB / 8 > 0 ? CB / 8 : 1;
+  if (CB % 8 == 0 && wide) {
+#pragma unroll
+    for (int k = tid; k < TT * kRow; k += T)
+      if (k / kRow < todo)
+        *reinterpret_cast<uint4 *>(y + static_cast<long long>(k / kRow) * channels + k % kRow * 8) =
+            *reinterpret_cast<const uint4 *>(from + k * 8);
+  } else {
+#pragma unroll 1
+    for (int k = tid; k < todo * CB; k += T)
+      if (k % CB < count) y[static_cast<long long>(k / CB) * channels + k % CB] = from[k];
+  }
+}
+
+}  // namespace folded
