@@ -30,10 +30,15 @@ INT32_LIMIT = 2**31 // (128 * 128)
 
 
 def _int_mm(a: Tensor, b: Tensor) -> Tensor:
-    """torch._int_mm with its shape limits met by zero padding (on CUDA more than 16 rows and multiples of 8)."""
-    if a.device.type == "cpu":
-        return torch._int_mm(a, b.t())
+    """torch._int_mm with its shape limits met by zero padding.
+
+    On CUDA it wants more than 16 rows and multiples of 8; the CPU reads beyond its operands at k = 1 (torch 2.13).
+    """
     (r, k), n = a.shape, b.shape[0]
+    if a.device.type == "cpu":
+        if k < 8:
+            a, b = (nn.functional.pad(x, (0, 8 - k)) for x in (a, b))
+        return torch._int_mm(a.contiguous(), b.contiguous().t())
     pad_r, pad_k, pad_n = max(32 - r, -r % 8), -k % 16, -n % 8
     padded_a = nn.functional.pad(a, (0, pad_k, 0, pad_r)).contiguous()
     padded_b = nn.functional.pad(b, (0, pad_k, 0, pad_n)).contiguous()
