@@ -42,6 +42,7 @@ using namespace vector16;
 constexpr int kSteps = 16;       // steps that share one tree of sums
 constexpr int kTogether = 4;     // channels that take turns
 constexpr int kMostTile = 32;    // channels of a job: one cache line of y
+constexpr int64_t kWorthThreads = 1 << 18;  // elements below which waking threads costs more than they save
 constexpr int kTableBytes = 1 << 19;
 constexpr int kBlockBytes = 1 << 14;  // of B, and as much of C, converted at a time
 
@@ -376,7 +377,7 @@ void scan(Problem& q) {
 #endif
     const int64_t parts = std::clamp<int64_t>((wanted + columns - 1) / columns, 1, q.b);
 
-#pragma omp parallel
+#pragma omp parallel if (q.b * q.d * q.l * q.width > kWorthThreads)
     {
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < rows; ++i) {

@@ -16,6 +16,7 @@
 namespace {
 
 constexpr int kMostStates = 256;
+constexpr int64_t kWorthThreads = 1 << 17;  // elements below which waking threads costs more than they save
 constexpr int kSteps = 16;  // steps whose products wait for their sums: independent chains for the CPU to interleave
 
 // The sum of p[0 .. n) in the order of torch.sum on the CPU.
@@ -67,7 +68,7 @@ template <typename T, int LANES>
 void recurrence(const int32_t* index, const T* rows, const T* dt, const T* u, const T* B, const T* C, T* h, T* y,
                 int64_t b, int64_t d, int64_t l, int64_t g, int64_t n, int64_t first, int64_t count) {
     const int64_t per_group = d / g;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (b * count * l * n > kWorthThreads)
     for (int64_t job = 0; job < b * count; ++job) {
         const int64_t item = job / count, block = item * count + job % count, c = first + job % count;
         const int64_t row = item * d + c, group = (item * g + c / per_group) * l * n;
@@ -89,7 +90,7 @@ template <typename T>
 int64_t rows_of(const int8_t* codes, const T* dt, const T* table, int32_t* index, T* odd_dt, int64_t* odd_channel,
                 int64_t room, int64_t b, int64_t d, int64_t l, int64_t first, int64_t count) {
     std::vector<int64_t> odd(b * count + 1, 0);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (b * count * l > kWorthThreads)
     for (int64_t job = 0; job < b * count; ++job) {
         const int64_t c = job % count, row = (job / count) * d + first + c;
         int64_t different = 0;
