@@ -88,9 +88,9 @@ def test_every_scan_stays_within_the_bound_of_its_arithmetic(name, x):
 def test_error_and_mismatch_are_those_of_an_honest_scan(name, shape):
     """error/RMS(y) below the float16 unit roundoff, and at most 0.2 % of the values not the correctly rounded ones.
 
-    The first is arithmetic: a cast errs by at most 2^-11 of each value, so RMS(error) <= 2^-11 RMS(y), typically half of
-    that; float32 roundings are 2^13 times finer.  The second: a value v of [1, 2) is rounded the other way when one of
-    the boundaries, 2^-10 apart, lies within its error e v before the cast: a share e v / 2^-10, on average 1.4 e 2^10.
+    The first is arithmetic: a cast errs by at most 2^-11 of each value, so RMS(error) <= 2^-11 RMS(y), typically half
+    of that; float32 roundings are 2^13 times finer.  The second: a value v of [1, 2) is rounded the other way when one
+    of the boundaries, 2^-10 apart, lies within its error e v before the cast: a share e v 2^10, on average 1.4 e 2^10.
     Ten units of float32 (e = 6e-7) flip 0.09 %; an honest scan errs by a few, more where terms cancel.
     """
     batch, channels, length, groups = shape
