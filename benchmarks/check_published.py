@@ -63,6 +63,9 @@ def cases(recorded: Path | None):
         x = scans.random_inputs(2, 64, length, 16, groups, seed=number, z=z, extreme=extreme, state_scale=0.05,
                                 D=number % 5 != 4, dt_bias=number % 7 != 6)  # fmt: skip
         yield {"l": length, "z": z, "g": groups, "extreme": extreme}, x
+    for length in (512, 513, 2048, 2049):  # large enough for y to be written sequence last
+        x = scans.random_inputs(2, 1536, length, 16, seed=length, state_scale=0.05)
+        yield {"l": length, "b": 2, "d": 1536}, x
     for path in sorted(recorded.glob("**/*inputs*.safetensors")) if recorded else []:
         x = scans.ScanInputs.load(path)
         if x.u.values.dtype == torch.int8 and x.state_scale is not None:

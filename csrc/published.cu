@@ -1,7 +1,8 @@
 // The published INT8 scan on the GPU: one block per (b, d), the tree of published.h.
 //
-// y is written (b, d, l) and torch transposes it, as in the published layer: a block holds one channel, and writing
-// (b, l, d) from here scatters two bytes at a time, which was 20 % slower at (8, 1536, 2048) on an H200.
+// y of a large problem is written (b, d, l) and transposed by torch, as in the published layer: a block holds one
+// channel, so writing (b, l, d) from here scatters two bytes at a time.  A small y is written (b, l, d): there a second
+// launch costs more than the scattering.
 // Built by NVRTC per partition with --use_fast_math (see scan_math.h).
 #include "published.h"
 
@@ -46,8 +47,9 @@ __device__ __forceinline__ Pair shuffle_up(Pair value, int offset) {
 
 }  // namespace
 
+// 16 warps per SM: 128 registers, which the widest partition just fits.
 template <int kThreads, int kItems, bool kTaps>
-__global__ __launch_bounds__(kThreads, kThreads < 128 ? 5 : 3) void published_scan(const PublishedScan p) {
+__global__ __launch_bounds__(kThreads, 512 / kThreads) void published_scan(const PublishedScan p) {
     constexpr int kWarps = kThreads / 32, kChunk = kThreads * kItems;
     // Two copies of each, used in turn, so that one barrier per state suffices.
     __shared__ Pair warp_totals[2][kWarps];
@@ -99,7 +101,12 @@ __global__ __launch_bounds__(kThreads, kThreads < 128 ? 5 : 3) void published_sc
 #pragma unroll
             for (int i = 0; i < kItems; ++i) {
                 pairs[i] = {exponential(dt[i] * A), dequantize(B_scale, B[i]) * du[i]};
-                if (first + i >= p.l) pairs[i] = {1.0f, 0.0f};
+            }
+            if (first + kItems > p.l) {  // the end of the row falls among these items, or before them
+#pragma unroll
+                for (int i = 0; i < kItems; ++i) {
+                    if (first + i >= p.l) pairs[i] = {1.0f, 0.0f};
+                }
             }
 
             Pair total = pairs[0];  // 1: the thread's items
@@ -166,7 +173,15 @@ __global__ __launch_bounds__(kThreads, kThreads < 128 ? 5 : 3) void published_sc
                 }
             }
         }
-        store_items<kItems>(p.y + row, first, p.l, bits);
+        if (p.y_sequence_last) {
+            store_items<kItems>(p.y + row, first, p.l, bits);
+        } else {
+            uint16_t *column = p.y + int64_t(b) * p.l * p.d + d;
+#pragma unroll
+            for (int i = 0; i < kItems; ++i) {
+                if (first + i < p.l) column[int64_t(first + i) * p.d] = bits[i];
+            }
+        }
     }
 }
 

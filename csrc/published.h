@@ -32,12 +32,13 @@ struct PublishedScan {
     const float *u_scale, *dt_scale, *B_scale, *C_scale, *z_scale, *A_log_scale, *D_scale, *dt_bias_scale;
     const float *state_scale;
     const float *initial_state;                 // (b, d, n), null for a sequence's start
-    uint16_t *y;                                // float16: host (b, l, d); GPU (b, d, l), which torch transposes
+    uint16_t *y;                                // float16 (b, l, d), or (b, d, l) if y_sequence_last
     void *state;                                // (b, d, n)
     float *softplus_tap;                        // (b, d, l)
     float *decay_tap, *drive_tap, *state_tap;   // (b, d, l, n)
     float *contraction_tap, *skip_tap, *gate_tap;  // (b, d, l)
     int b, d, l, n, g, softplus;
+    int y_sequence_last;  // GPU only
 };
 
 constexpr int kMaxStates = 256;

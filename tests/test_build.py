@@ -137,7 +137,7 @@ def test_a_kernel_is_built_once_and_loaded_fast_after(tmp_path):
     code = (
         "import time, torch; from quamba_lab.scans import build; torch.zeros(1, device='cuda');"
         "t = time.perf_counter();"
-        "build.cuda_kernel('published.cu', 'published_scan<32, 4, false>', '{27P6i}', ('--use_fast_math',));"
+        "build.cuda_kernel('published.cu', 'published_scan<32, 4, false>', '{27P7i4x}', ('--use_fast_math',));"
         "print(time.perf_counter() - t)"
     )
     environment = {**os.environ, "QUAMBA_LAB_CACHE": str(tmp_path)}

@@ -23,9 +23,10 @@ __all__ = [
     "unavailable",
 ]  # fmt: skip
 
-_LAYOUT = "27P6i"  # struct PublishedScan of csrc/published.h
+_LAYOUT = "27P7i4x"  # struct PublishedScan of csrc/published.h
 _PACK = struct.Struct("@" + _LAYOUT)
 _NO_TAPS = (0,) * 7
+_TRANSPOSE_FROM = 1 << 18  # elements of y from which a second kernel that transposes costs less than scattered writes
 _ONE_THREAD_BELOW = 1_000_000  # (b, d, l, n) elements, about 2 ms: waking a second thread would cost more than it saves
 
 
@@ -51,31 +52,29 @@ def _device_kernel(length_class: tuple[int, int], taps: bool, device: int) -> Cu
     return cuda_kernel("published.cu", name, f"{{{_LAYOUT}}}", ("--use_fast_math",), device)
 
 
-def _arguments(operands: tuple, y: Tensor, state: Tensor, initial: Tensor | None, taps: tuple[int, ...]) -> tuple:
+def _arguments(
+    operands: tuple, y: Tensor, state: Tensor, initial: Tensor | None, taps: tuple[int, ...], sequence_last: bool
+) -> tuple:
     """The fields of struct PublishedScan, in order."""
     pointers = [0 if t is None else t.data_ptr() for t in operands[:17]]
-    u, B, A_log = operands[0], operands[2], operands[5]
-    b, d, l = u.shape
+    b, d, l = operands[0].shape
+    n, g = operands[5].shape[1], operands[2].shape[1]
     first = 0 if initial is None else initial.data_ptr()
-    return (*pointers, first, y.data_ptr(), state.data_ptr(), *taps, b, d, l, A_log.shape[1], B.shape[1], operands[17])
+    return (*pointers, first, y.data_ptr(), state.data_ptr(), *taps, b, d, l, n, g, operands[17], sequence_last)
 
 
-def _run_host(operands: tuple, y: Tensor, state: Tensor, initial: Tensor | None, taps: tuple[int, ...]) -> None:
-    packed = _PACK.pack(*_arguments(operands, y, state, initial, taps))
-    small = state.numel() * operands[0].shape[2] < _ONE_THREAD_BELOW
-    threads = 1 if small else torch.get_num_threads()
-    _host().published_scan(packed, *partition(operands[0].shape[2]), threads)
+def _run_host(arguments: tuple, length: int, elements: int) -> None:
+    threads = 1 if elements < _ONE_THREAD_BELOW else torch.get_num_threads()
+    _host().published_scan(_PACK.pack(*arguments), *partition(length), threads)
 
 
-def _run_device(operands: tuple, y: Tensor, state: Tensor, initial: Tensor | None, taps: tuple[int, ...]) -> None:
-    u = operands[0]
+def _run_device(arguments: tuple, u: Tensor, tapped: bool) -> None:
     b, d, l = u.shape
     if b > 65535:
         raise ScanError(f"b={b}: the CUDA grid takes at most 65535 sequences, split the batch")
-    index = u.get_device()
     threads, items = partition(l)
-    kernel = _device_kernel((threads, items), taps is not _NO_TAPS, index)
-    kernel((d, b, 1), threads, 0, *_arguments(operands, y, state, initial, taps))
+    kernel = _device_kernel((threads, items), tapped, u.get_device())
+    kernel((d, b, 1), threads, 0, *arguments)
 
 
 def _scan(operands: tuple, initial: Tensor | None = None, taps: tuple[int, ...] = _NO_TAPS) -> tuple[Tensor, Tensor]:
@@ -83,16 +82,19 @@ def _scan(operands: tuple, initial: Tensor | None = None, taps: tuple[int, ...] 
     u = operands[0]
     if u.dtype != torch.int8:
         raise ScanError(f"published takes u as torch.int8, not {u.dtype}: quantize u, or choose torch_fp32")
-    y, state = outputs(u, operands[5], operands[16], sequence_last=u.is_cuda)
-    if not u.is_cuda:
-        _run_host(operands, y, state, initial, taps)
+    on_gpu = u.is_cuda
+    transpose = on_gpu and u.numel() >= _TRANSPOSE_FROM
+    y, state = outputs(u, operands[5], operands[16], sequence_last=transpose)
+    arguments = _arguments(operands, y, state, initial, taps, transpose)
+    if not on_gpu:
+        _run_host(arguments, u.shape[2], state.numel() * u.shape[2])
         return y, state
     if u.get_device() == torch._C._cuda_getDevice():
-        _run_device(operands, y, state, initial, taps)
+        _run_device(arguments, u, taps is not _NO_TAPS)
     else:
         with torch.cuda.device(u.device):
-            _run_device(operands, y, state, initial, taps)
-    return y.transpose(1, 2).contiguous(), state  # (b, l, d)
+            _run_device(arguments, u, taps is not _NO_TAPS)
+    return (y.transpose(1, 2).contiguous() if transpose else y), state  # (b, l, d)
 
 
 def _published(*operands) -> tuple[Tensor, Tensor]:
