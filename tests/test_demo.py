@@ -115,7 +115,7 @@ def test_batches_depend_on_seed_and_step_alone(tokenizer):
 
 
 def short(**changes) -> Training:
-    return Training(**{"steps": 12, "rows": 2, "length": 224, "warmup": 3, **changes})
+    return Training(**{"steps": 24, "rows": 2, "length": 224, "learning_rate": 0.03, "warmup": 3, **changes})
 
 
 def parameters(model: MambaLM):
@@ -138,7 +138,7 @@ def test_loss_falls_and_a_resumed_training_is_bit_equal(tmp_path, monkeypatch, t
     for name, weight in parameters(whole).items():
         assert torch.equal(weight, parameters(resumed)[name]), name
 
-    with pytest.raises(TrainingError, match=r"learning_rate=0\.003, not 0\.1"):
+    with pytest.raises(TrainingError, match=r"learning_rate=0\.03, not 0\.1"):
         train_demo(tmp_path / "cut", **{**options, "training": short(learning_rate=0.1)})
     loaded = MambaLM.from_folder(tmp_path / "whole" / "model")
     for name, weight in parameters(loaded).items():
