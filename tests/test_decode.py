@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from quamba_lab import scans
+from quamba_lab import Quantized, scans
 from quamba_lab.scans import ScanError, random_inputs
 from quamba_lab.scans.oracle import oracle_taps
 
@@ -49,22 +49,22 @@ def test_one_token_is_the_published_decode_written_out():
     torch.testing.assert_close(output.y.double(), truth["gate"].transpose(1, 2), rtol=2e-3, atol=1e-4)
 
 
-def test_the_state_of_a_step_is_rounded_ties_to_even():
-    # nothing is added (u = 0) and the decay is 1 (dt = 0, no softplus): codes of 0.5-scale ties must go to even
-    x = random_inputs(1, 1, 1, 4, dt_bias=False, z=False, softplus=False, state_scale=1.0)
-    x = replace(x, u=x.u.map(torch.zeros_like), dt=x.dt.map(torch.zeros_like))
-    state = torch.tensor([[[0.5, 1.5, -0.5, -2.5]]])
-    from quamba_lab.scans.decode import decode_step
-
-    doubled = replace(x, state_scale=torch.tensor(2.0))
-    kept = decode_step(x, state, exact=True).last_state
-    assert torch.equal(kept, state)
-    codes = torch.tensor([[[1, 3, -1, -5]]], dtype=torch.int8)
-    halved = decode_step(replace(doubled, state_scale=torch.tensor(2.0)), codes).last_state
-    assert torch.equal(halved, codes)  # a state already on the grid stays there
-    from quamba_lab.quantized import EVEN_SATURATE
-
-    assert EVEN_SATURATE(state).flatten().tolist() == [0, 2, 0, -2]
+@pytest.mark.parametrize("name", STEPPING)
+def test_a_step_rounds_its_state_ties_to_even_where_prefill_rounds_away(name):
+    # u = dt = 1, no softplus, a zero state before: h is B, and half of an odd B is a tie
+    one, unit = torch.tensor(1.0), torch.ones(1, 1, 1, dtype=torch.int8)
+    codes = torch.tensor([1, 3, -1, -3, 5, 127, -128], dtype=torch.int8)
+    n = len(codes)
+    x = scans.ScanInputs(
+        u=Quantized(unit, one), dt=Quantized(unit, one), B=Quantized(codes.view(1, 1, n, 1), one),
+        C=Quantized(torch.ones(1, 1, n, 1, dtype=torch.int8), one),
+        A_log=Quantized(torch.zeros(1, n, dtype=torch.int8), one), state_scale=torch.tensor(2.0), softplus=False,
+    )  # fmt: skip
+    zero = torch.zeros(1, 1, n, dtype=torch.int8)
+    assert scans.step(name, x, zero).last_state.flatten().tolist() == [0, 2, 0, -2, 2, 64, -64]
+    assert scans.run(name, x).last_state.flatten().tolist() == [1, 2, -1, -2, 3, 64, -64]
+    saturated = scans.step(name, replace(x, state_scale=torch.tensor(0.5)), zero)
+    assert saturated.last_state.flatten().tolist() == [2, 6, -2, -6, 10, 127, -128]
 
 
 def test_a_step_refuses_what_does_not_fit():
