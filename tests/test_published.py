@@ -200,6 +200,17 @@ def test_a_scale_is_checked_again_after_it_was_written_to():
         scans.run("published", x)
 
 
+def test_remembered_scales_go_with_their_tensors():
+    from quamba_lab.scans.kernels import _CHECKED
+
+    x = random_inputs(1, 8, 10)
+    scans.run("published", x)
+    before = len(_CHECKED)
+    for step in range(20):
+        scans.run("published", replace(x, u=Quantized(x.u.values, torch.tensor(0.01 + step / 1000))))
+    assert len(_CHECKED) <= before + 1
+
+
 def test_the_build_says_what_ran():
     record = scans.run("published", random_inputs(1, 8, 200)).build
     assert record.startswith("host build: ")

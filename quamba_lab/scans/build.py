@@ -208,7 +208,8 @@ def _nvrtc():
 
         nvrtc.nvrtcVersion()
     except Exception as error:  # the import fails, or the library behind it does, each in ways of its own
-        raise BuildError(f"NVRTC cannot be loaded ({error}): {_INSTALL_NVRTC}") from None
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise BuildError(f"NVRTC cannot be loaded ({said}): {_INSTALL_NVRTC}") from None
     return nvrtc
 
 

@@ -27,7 +27,7 @@ _SCHEMA = "({operands}, {scales}, Tensor? state_scale, bool softplus) -> (Tensor
     scales=", ".join(f"Tensor? {name}_scale" for name in OPERANDS),
 )
 _LIBRARY = torch.library.Library("quamba_lab", "FRAGMENT")
-_CHECKED: dict[tuple[int, ...], tuple[int, ...]] = {}
+_CHECKED: dict[tuple[int, ...], tuple[tuple[int, ...], list[weakref.ref]]] = {}
 """Versions of the scales that were checked together, by device and identity; an entry goes when one of them does."""
 
 
@@ -49,7 +49,8 @@ def check_scales(operands: tuple) -> None:
     scales = operands[len(OPERANDS) : 2 * len(OPERANDS) + 1]
     key = (operands[0].get_device(), *map(id, scales))
     versions = tuple([0 if s is None else s._version for s in scales])
-    if _CHECKED.get(key) == versions:
+    seen = _CHECKED.get(key)
+    if seen is not None and seen[0] == versions:
         return
     device = operands[0].device
     for name, scale in zip((*OPERANDS, "state"), scales, strict=True):
@@ -64,10 +65,8 @@ def check_scales(operands: tuple) -> None:
             check_scale(scale, f"the scale of {name}")
         except ValueError as error:
             raise ScanError(str(error)) from None
-    for scale in scales:
-        if scale is not None:
-            weakref.finalize(scale, _CHECKED.pop, key, None).atexit = False
-    _CHECKED[key] = versions
+    watchers = [weakref.ref(s, lambda _: _CHECKED.pop(key, None)) for s in scales if s is not None]
+    _CHECKED[key] = versions, watchers
 
 
 def outputs(
