@@ -60,6 +60,7 @@ EN = {
     "code": "Code",
     "download.svg": "Picture (SVG)",
     "download.png": "Picture (PNG)",
+    "rows": "{count} rows",
     "trace": "Where it stopped",
     "download.csv": "Data (CSV)",
     "note.static": "The picture shows the default choice. With JavaScript the controls above choose others.",

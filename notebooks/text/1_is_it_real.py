@@ -34,16 +34,18 @@ settings = notebook.begin(
 run = notebook.open_workbook(settings, cache_dir)
 
 # %% [markdown]
-# ## What the modes answer
+# ## What came out
 #
-# Every mode runs the same items. Accuracy is the share of items whose last word greedy decoding gets right, perplexity is $\exp$ of the mean negative log-probability of the target, as lm-evaluation-harness defines both for LAMBADA. The control is the reference mode run twice: it must agree with itself bit for bit.
+# Every mode answers the same items. Accuracy is the share of items whose last word greedy decoding gets right; perplexity is $e$ to the mean negative log-probability of the target, as lm-evaluation-harness defines both for LAMBADA. The control is the reference mode run twice, which must agree with itself bit for bit.
 
 # %%
 result = steps.is_it_real(run, reference=settings.mode_a)
-notebook.show_tables(result)
+notebook.finish(result, results_dir, "1_is_it_real", lang)
 
 # %% [markdown]
-# ## What that establishes
+# ## The finding in pictures
+#
+# Intervals are 95 %. A pair of modes whose interval holds zero has not been told apart.
 
 # %%
 notebook.show_figures(result)
@@ -57,7 +59,7 @@ notebook.show_figures(result)
 widgets.explore(result)
 
 # %% [markdown]
-# ## Verdict
+# ## The numbers behind it
 
 # %%
-notebook.finish(result, results_dir, "1_is_it_real", lang)
+notebook.show_tables(result)

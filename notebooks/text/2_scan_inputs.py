@@ -32,26 +32,32 @@ settings = notebook.begin(
 run = notebook.open_workbook(settings, cache_dir)
 
 # %% [markdown]
-# ## Every operand of the scan, in both modes
+# ## What came out
+#
+# Every operand of the scan is taken from both modes at each layer, in the free run and in lockstep.
 
 # %%
 result = steps.scan_inputs(run, settings.mode_a, settings.mode_b, layers=list(settings.layers), items=[settings.item])
-notebook.show_tables(result)
+notebook.finish(result, results_dir, "2_scan_inputs", lang)
 
 # %% [markdown]
-# ## Where the first difference stands
+# ## The finding in pictures
+#
+# A layer that shows no difference in lockstep adds none of its own.
 
 # %%
 notebook.show_figures(result)
 
 # %% [markdown]
 # ## Look for yourself
+#
+# Choose a layer and an operand; the choice holds in every view that offers it.
 
 # %%
 widgets.explore(result)
 
 # %% [markdown]
-# ## Verdict
+# ## The numbers behind it
 
 # %%
-notebook.finish(result, results_dir, "2_scan_inputs", lang)
+notebook.show_tables(result)

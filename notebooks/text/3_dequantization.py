@@ -32,34 +32,32 @@ settings = notebook.begin(
 run = notebook.open_workbook(settings, cache_dir)
 
 # %% [markdown]
-# ## The plan's four questions, answered
+# ## What came out
+#
+# Every scan that can run here is given all 256 codes of each operand, at each layer's own scale.
 
 # %%
 result = steps.dequantization(run, settings.mode_a, settings.mode_b, layers=list(settings.layers), item=settings.item)
-notebook.show_tables(result, ["The plan's four questions"])
+notebook.finish(result, results_dir, "3_dequantization", lang)
 
 # %% [markdown]
-# ## The audit: 256 codes of every operand in every scan
+# ## The finding in pictures
+#
+# 256 means that every code has the value code x scale as far as it can be seen from outside.
 
 # %%
 notebook.show_figures(result)
 
 # %% [markdown]
-# ## The numbers behind it
-#
-# The audit lists, for each layer, scan and operand, how many of the 256 codes have the value code x scale and how much of that value can be seen from outside.
-
-# %%
-notebook.show_tables(result, leave_out=["The plan's four questions"])
-
-# %% [markdown]
 # ## Look for yourself
+#
+# Choose a layer to see its audit, and what each wrong dequantization would have done to `y` there.
 
 # %%
 widgets.explore(result)
 
 # %% [markdown]
-# ## Verdict
+# ## The numbers behind it
 
 # %%
-notebook.finish(result, results_dir, "3_dequantization", lang)
+notebook.show_tables(result)

@@ -32,26 +32,32 @@ settings = notebook.begin(
 run = notebook.open_workbook(settings, cache_dir)
 
 # %% [markdown]
-# ## The outputs, mode by mode
+# ## What came out
+#
+# The output `y` of every mode is taken at each layer, in the free run and in lockstep, and held against the reference, the floor and the oracle.
 
 # %%
 result = steps.scan_outputs(run, settings.mode_a, settings.mode_b, layers=list(settings.layers), items=[settings.item])
-notebook.show_tables(result)
+notebook.finish(result, results_dir, "4_scan_outputs", lang)
 
 # %% [markdown]
-# ## The difference, layer by layer
+# ## The finding in pictures
+#
+# What stays inside the band of the floor is rounding; only what leaves it can have a cause worth looking for.
 
 # %%
 notebook.show_figures(result)
 
 # %% [markdown]
 # ## Look for yourself
+#
+# Choose a mode and a layer.
 
 # %%
 widgets.explore(result)
 
 # %% [markdown]
-# ## Verdict
+# ## The numbers behind it
 
 # %%
-notebook.finish(result, results_dir, "4_scan_outputs", lang)
+notebook.show_tables(result)

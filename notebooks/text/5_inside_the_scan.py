@@ -34,26 +34,32 @@ settings = notebook.begin(
 run = notebook.open_workbook(settings, cache_dir)
 
 # %% [markdown]
-# ## The error after each operation
+# ## What came out
+#
+# Both scans receive the same inputs, and the output of every operation is held against the same operation in float64.
 
 # %%
 result = steps.inside_the_scan(run, settings.mode_a, settings.mode_b, layers=list(settings.layers), item=settings.item)
+notebook.finish(result, results_dir, "5_inside_the_scan", lang)
+
+# %% [markdown]
+# ## The finding in pictures
+#
+# Read the pictures in the order of computation: the first operation that leaves the band of the floor is where the difference enters.
+
+# %%
 notebook.show_figures(result)
+
+# %% [markdown]
+# ## Look for yourself
+#
+# Choose a layer, a channel and a token.
+
+# %%
+widgets.explore(result)
 
 # %% [markdown]
 # ## The numbers behind it
 
 # %%
 notebook.show_tables(result)
-
-# %% [markdown]
-# ## Look for yourself
-
-# %%
-widgets.explore(result)
-
-# %% [markdown]
-# ## Verdict
-
-# %%
-notebook.finish(result, results_dir, "5_inside_the_scan", lang)

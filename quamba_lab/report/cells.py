@@ -98,7 +98,15 @@ def _told(told: dict[str, Any], data: dict[str, Any]) -> Block:
         return Block("figure", {**told, **_picture(data)})
     if told["kind"] == "views":
         return Block("views", {**told, **_picture(data)})
+    if "rows" in told:
+        return Block(told["kind"], {**told, "numeric": [_numeric(column) for column in zip(*told["rows"], strict=True)]})
     return Block(told["kind"], dict(told))
+
+
+def _numeric(column: tuple[Any, ...]) -> bool:
+    """Whether a column holds numbers, so that it is set to the right."""
+    values = [value for value in column if value is not None]
+    return bool(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
 def _picture(data: dict[str, Any]) -> dict[str, str]:
