@@ -21,6 +21,7 @@ def float_model() -> MambaLM:
     model = MambaLM(CONFIG).initialize(0)
     with torch.no_grad():
         model.backbone.embeddings.weight.mul_(20)
+        model.backbone.norm_f.weight.uniform_(0.5, 2.0, generator=torch.Generator().manual_seed(3))
         for block in model.layers:
             block.norm.weight.uniform_(0.5, 2.0, generator=torch.Generator().manual_seed(2))
             block.mixer.in_proj.weight.mul_(3)

@@ -115,7 +115,7 @@ def write_float(folder):
 
 def test_a_float_model_must_be_quantized_first(tmp_path):
     write_float(tmp_path / "float")
-    with pytest.raises(ValueError, match="not quantized.*prepare_folder"):
+    with pytest.raises(ValueError, match=r"not quantized.*prepare_folder"):
         load_model(tmp_path / "float", "2-1")
 
 

@@ -144,7 +144,7 @@ def test_a_state_that_does_not_fit_names_the_tensor():
         QuantizedMamba(CONFIG, missing, "2-1")
     with pytest.raises(ModelError, match=r"layers\.0\.x_proj\.weight .* \(35, 95\) .* \(35, 96\)"):
         QuantizedMamba(CONFIG, state | {"layers.0.x_proj.weight": torch.zeros(35, 95, dtype=torch.int8)}, "2-1")
-    with pytest.raises(ModelError, match="torch.float32"):
+    with pytest.raises(ModelError, match=r"torch\.float32"):
         QuantizedMamba(CONFIG, state | {"layers.0.scan.D": state["layers.0.scan.D"].float()}, "2-1")
 
 

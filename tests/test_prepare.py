@@ -1,6 +1,8 @@
 """Fusing, rotating, calibrating, quantizing."""
 
 import copy
+import json
+from hashlib import sha256
 
 import pytest
 import torch
@@ -130,17 +132,45 @@ def test_a_width_without_a_hadamard_matrix_is_refused():
         prepare(odd, [torch.zeros(1, 4, dtype=torch.int64)], mode="2-1", progress=False)
 
 
+def shipped_origin():
+    return json.loads((DEMO / "quantized" / "config.json").read_text(encoding="utf-8"))["quamba_lab"]
+
+
+def test_the_shipped_model_was_prepared_from_the_shipped_files():
+    """When this fails, run quamba_lab.prepare.prepare_demo()."""
+    origin = shipped_origin()
+    for key, path in (("source", DEMO / "model" / "model.safetensors"), ("calibration", DEMO / "calibration.txt")):
+        assert origin[f"{key}_sha256"] == sha256(path.read_bytes()).hexdigest()
+    assert origin["percentile"] == DEMO_PERCENTILE
+
+
 def test_the_shipped_codes_are_those_of_the_shipped_weights():
     """Weights are rotated in FP64 by a fixed order of additions: the same codes on every machine."""
     shipped = load_model("demo", "2-1").state_dict()
-    rotated = fuse_and_rotate(MambaLM.from_folder(DEMO / "model"))
+    scales = {"logits:input": shipped["norm_f.scale"]}
+    for index in range(8):
+        at = f"layers.{index}"
+        scales |= {
+            f"{at}.in_proj:input": shipped[f"{at}.norm.scale"],
+            f"{at}.in_proj:output": shipped[f"{at}.in_proj.output_scale"],
+            f"{at}.x_proj:input": shipped[f"{at}.conv1d.output_scale"],
+            f"{at}.x_proj:output": shipped[f"{at}.x_proj.output_scale"],
+            f"{at}.dt_proj:output": shipped[f"{at}.dt_proj.output_scale"],
+            f"{at}.state": shipped[f"{at}.scan.state_scale"],
+            f"{at}.out_proj:input": shipped[f"{at}.hadamard.scale"],
+        }
+    again = quantize(fuse_and_rotate(MambaLM.from_folder(DEMO / "model")), scales)
+    assert again.keys() == shipped.keys()
+    assert all(torch.equal(x, shipped[name]) for name, x in again.items())
+
+
+def test_the_shipped_scales_are_those_of_the_shipped_calibration_text():
+    """Activation scales follow FP32 sums, whose order is the machine's: equal to a few ulps."""
     lines = (DEMO / "calibration.txt").read_text(encoding="utf-8").splitlines()
     samples = text_batches(lines, load_tokenizer(DEMO / "model"))
-    scales = calibrate(rotated, samples, percentile=DEMO_PERCENTILE, progress=False)
-    again = quantize(rotated, scales)
-    assert again.keys() == shipped.keys()
+    rotated = fuse_and_rotate(MambaLM.from_folder(DEMO / "model"))
+    again = quantize(rotated, calibrate(rotated, samples, percentile=DEMO_PERCENTILE, progress=False))
+    shipped = load_model("demo", "2-1").state_dict()
     for name, x in again.items():
-        if x.dtype == torch.float32:  # activation scales follow FP32 sums, whose order is the machine's
+        if name.endswith("scale"):
             assert float(x) == pytest.approx(float(shipped[name]), rel=1e-4), name
-        else:
-            assert torch.equal(x, shipped[name]), name

@@ -61,7 +61,7 @@ def test_selection_by_stage_layer_and_token():
     part, _ = capture(stages=[*STAGES, *EXTRA_STAGES], layers=[-1], tokens=[0, -1])
     assert part.layers == (2,)
     for stage in (*STAGES[:-1], *EXTRA_STAGES):
-        axis = [i for i, n in enumerate(SHAPES[stage]) if n == 40][0]
+        axis = next(i for i, n in enumerate(SHAPES[stage]) if n == 40)
         a, b = whole[stage, 2], part[stage, -1]
         a, b = (q.values if isinstance(q, Quantized) else q for q in (a, b))
         assert torch.equal(a.index_select(axis, torch.tensor([0, 39])), b)
