@@ -32,7 +32,7 @@ _HOMES = {
     "MODES": "modes", "Mode": "modes", "Quantized": "quantized", "RoundingRule": "quantized", "ScanInputs": "scans",
     "ScanOutput": "scans", "Trace": "trace", "load_model": "model", "scans": "scans",
 }  # fmt: skip
-"""Where each public name lives.  They are loaded when first used, so that the command line answers before torch does."""
+"""Where each public name lives.  Each is loaded when first used: the command line answers before torch does."""
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ Each command imports what it needs when it runs, so that ``--help`` answers at o
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -91,6 +92,25 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--scan", required=True, help="a registered name, or mypackage.module:function")
     sub.add_argument("--against", default="oracle", help="the scan to measure against (default: oracle)")
     sub.add_argument("--reproducer", type=Path, help="write the smallest input that shows the fault, as a program")
+    _json_option(sub)
+
+    sub = command("train-demo", _train_demo, "train the shipped model from its own text, on a GPU or a CPU")
+    sub.add_argument("--output", type=Path, required=True, help="folder for the model, the task and the texts")
+    sub.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    sub.add_argument("--steps", type=int, help="optimizer steps (default: those of the shipped model)")
+    sub.add_argument("--seed", type=int, help="seed of weights and order (default: the shipped model's)")
+    sub.add_argument("--restart", action="store_true", help="begin anew instead of going on from a checkpoint")
+
+    sub = command("prepare", _prepare, "quantize a float model's folder: fuse, rotate, calibrate, W8A8")
+    sub.add_argument("source", type=Path, help="folder with config.json and weights (transformers' or state-spaces')")
+    sub.add_argument("target", type=Path, help="folder for the quantized model")
+    sub.add_argument("--calibration", type=Path, required=True, help="a text file with one sample a line")
+    sub.add_argument("--tokenizer", type=Path, help="folder of tokenizer.json (default: the source)")
+    sub.add_argument("--percentile", type=float, default=0.9995, help="of the scan's input and state (default: 0.9995)")
+
+    sub = command("bench", _bench, "how fast every scan is here, against the machine's floors")
+    sub.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    sub.add_argument("--seconds", type=float, default=0.5, help="for each measurement (default: 0.5)")
     _json_option(sub)
 
     sub = command("doctor", _doctor, "what this machine has, and what to install for the rest")
@@ -181,7 +201,6 @@ def _report(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from .parameters import check
-    from .sweep import run_steps
 
     unknown = sorted(set(options.steps) - set(range(1, 6)))
     if unknown:
@@ -190,19 +209,49 @@ def _compare(options: argparse.Namespace) -> int:
         model=options.model, task=options.task, modes=options.modes, mode_a=options.mode_a, mode_b=options.mode_b,
         limit=options.limit, seed=options.seed, device=options.device,
     )  # fmt: skip
+    from . import steps
+    from .notebook import open_workbook
+
+    run, pair = open_workbook(settings), (settings.mode_a, settings.mode_b)
+    jobs: dict[int, Callable[[], Any]] = {
+        1: lambda: steps.is_it_real(run, reference=settings.mode_a),
+        2: lambda: steps.scan_inputs(run, *pair),
+        3: lambda: steps.dequantization(run, *pair),
+        4: lambda: steps.scan_outputs(run, *pair),
+        5: lambda: steps.inside_the_scan(run, *pair),
+    }
     results = {}
-    for name, result in run_steps(settings, options.steps):
-        print(f"{name}: {result.status}\n  {result.verdict}")
-        results[name] = result.to_json()
+    for number in dict.fromkeys(options.steps):
+        result = jobs[number]()
+        print(f"step {number}: {result.status}\n  {result.verdict}", flush=True)
+        results[str(number)] = result.to_json()
     _write_json(options.json, {"schema": 1, "settings": settings.public(), "steps": results})
     return FAULT if any(result["status"] == "fault" for result in results.values()) else FINE
 
 
+def _scan(name: str) -> Callable | str:
+    """A registered name as it is, or the function that ``mypackage.module:function`` names."""
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        return name
+    sys.path.insert(0, "")  # one's own module lies in the working folder
+    try:
+        found = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UsageError(f"{module_name} cannot be imported ({error}): run where it lies, or install it") from None
+    if not callable(getattr(found, attribute, None)):
+        raise UsageError(f"{module_name} has no function {attribute!r}: name one, as in mypackage.module:function")
+    return getattr(found, attribute)
+
+
 def _diagnose(options: argparse.Namespace) -> int:
+    scan, against = _scan(options.scan), _scan(options.against)
     from .diagnose import diagnose
 
-    diagnosis = diagnose(options.scan, against=options.against)
-    print(f"{diagnosis.verdict}: {diagnosis.operation}" if diagnosis.operation else diagnosis.verdict)
+    diagnosis = diagnose(scan, against=against, progress=sys.stderr.isatty())
+    print(f"{options.scan}: {diagnosis.verdict}" + (f", {diagnosis.operation}" if diagnosis.operation else ""))
+    for sentence in diagnosis.evidence:
+        print(f"  {sentence}")
     _write_json(options.json, diagnosis.to_json())
     if options.reproducer is not None and diagnosis.reproducer:
         from .files import write_text
@@ -210,6 +259,39 @@ def _diagnose(options: argparse.Namespace) -> int:
         write_text(options.reproducer, diagnosis.reproducer)
         print(f"reproducer: {options.reproducer}")
     return FINE if diagnosis.verdict in ("identical", "rounding") else FAULT
+
+
+def _train_demo(options: argparse.Namespace) -> int:
+    from .demo.train import train_demo
+
+    train_demo(
+        options.output, device=options.device, steps=options.steps, seed=options.seed, resume=not options.restart
+    )
+    print(f"{options.output / 'model'}")
+    return FINE
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from .prepare import prepare_folder
+
+    prepare_folder(
+        options.source, options.target, options.calibration, tokenizer=options.tokenizer,
+        percentile=options.percentile,
+    )  # fmt: skip
+    print(f"{options.target}")
+    return FINE
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from .bench import benchmark
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    result = benchmark(options.device, seconds=options.seconds, progress=tell if sys.stderr.isatty() else None)
+    print(result.text())
+    _write_json(options.json, result.to_json())
+    return FINE
 
 
 def _doctor(options: argparse.Namespace) -> int:

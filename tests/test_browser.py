@@ -118,7 +118,8 @@ def test_text_and_ground_differ_enough_in_both_schemes(browser, report):
     """WCAG's contrast of at least 4.5 for the text and for the softer text."""
     script = """() => {
         const rgb = (c) => c.match(/[\\d.]+/g).slice(0, 3).map(Number);
-        const light = (c) => rgb(c).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        const light = (c) => rgb(c).map((v) => v / 255)
+            .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
             .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
         const ground = light(getComputedStyle(document.querySelector("main")).backgroundColor);
         return ["main h1", "main p", "figcaption", "main a", ".foot", ".chip"].map((selector) => {

@@ -1,7 +1,7 @@
 """A workbook of three small notebooks for the tests of sweep and report: its result is made up, and hostile.
 
-The real notebooks are executed in test_notebooks.py; what is tested with these is what becomes of a notebook that fails,
-hangs or is killed, and that no text of a result can become markup.
+The real notebooks are executed in test_notebooks.py; what is tested with these is what becomes of a notebook that
+fails, hangs or is killed, and that no text of a result can become markup.
 """
 
 from __future__ import annotations
@@ -49,15 +49,19 @@ class Result:
                     "name": "error", "title": "Error", "alt": "Small everywhere.", "kind": "lines",
                     "depends": ["mode_b", "layer"], "x": {"label": "token", "values": tokens},
                     "y": {"label": "error", "scale": "log"},
-                    "frames": {f"{m}|{l}": {"series": [{"name": m, "values": [1e-4 * (l + 1) * (t + 1) for t in tokens]},
-                                                       {"name": "floor", "low": [0] * 5, "high": [1e-4] * 5}]}
-                               for m in MODES for l in layers},
+                    "frames": {
+                        f"{m}|{l}": {"series": [{"name": m, "values": [1e-4 * (l + 1) * (t + 1) for t in tokens]},
+                                                {"name": "floor", "low": [0] * 5, "high": [1e-4] * 5}]}
+                        for m in MODES for l in layers
+                    },
                 },
                 {
                     "name": "map", "title": "Map", "alt": "Late layers differ most.", "kind": "heatmap",
                     "depends": ["mode_b"], "x": {"label": "token", "values": tokens},
                     "y": {"label": "layer", "values": layers},
-                    "frames": {m: {"rows": [[None if t == 2 else l * t for t in tokens] for l in layers]} for m in MODES},
+                    "frames": {
+                        m: {"rows": [[None if t == 2 else l * t for t in tokens] for l in layers]} for m in MODES
+                    },
                 },
                 {
                     "name": "text", "title": "Text", "alt": "", "kind": "tokens", "depends": [],

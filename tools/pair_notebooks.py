@@ -68,7 +68,8 @@ def main() -> int:
         else:
             path.write_text(wanted, encoding="utf-8")
     if stale:
-        sys.stderr.write(f"{', '.join(stale)} differ from notebooks/text: run `make notebooks` (or --text to keep them)\n")
+        names = ", ".join(stale)
+        sys.stderr.write(f"{names} differ from notebooks/text: run `make notebooks`, or --text to keep them\n")
     return 1 if stale else 0
 
 

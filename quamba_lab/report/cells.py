@@ -99,7 +99,8 @@ def _told(told: dict[str, Any], data: dict[str, Any]) -> Block:
     if told["kind"] == "views":
         return Block("views", {**told, **_picture(data)})
     if "rows" in told:
-        return Block(told["kind"], {**told, "numeric": [_numeric(column) for column in zip(*told["rows"], strict=True)]})
+        numeric = [_numeric(column) for column in zip(*told["rows"], strict=True)]
+        return Block(told["kind"], {**told, "numeric": numeric or [False] * len(told["columns"])})
     return Block(told["kind"], dict(told))
 
 
