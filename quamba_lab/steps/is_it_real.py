@@ -96,7 +96,7 @@ class Pair:
 def judge_pairs(answers: dict[str, Answers], seed: int = 0) -> list[Pair]:
     """Every pair of modes, in the order given, with Holm's correction over the pairs and both measures together.
 
-    Modes whose logits are bit-equal are one mode to the tests: a comparison that merely repeats another is counted once.
+    Modes whose logits are bit-equal are one mode to the tests: a comparison that repeats another is counted once.
     """
     found = []
     for a, b in itertools.combinations(answers, 2):
