@@ -192,9 +192,9 @@ class ScanInputs:
 
         tensors: dict[str, Tensor] = {}
         for name, q in self.operands().items():
-            tensors[name] = q.values.contiguous().cpu()
+            tensors[name] = q.values.cpu().contiguous()
             if q.scale is not None:
-                tensors[f"{name}.scale"] = q.scale.cpu().reshape(1)
+                tensors[f"{name}.scale"] = q.scale.cpu().reshape(1).clone()  # B and C of a layer share one scale
         if self.state_scale is not None:
             tensors["state_scale"] = self.state_scale.cpu().reshape(1)
         path = Path(path)
