@@ -45,6 +45,7 @@ constexpr int kMostTile = 32;    // channels of a job: one cache line of y
 constexpr int64_t kWorthThreads = 1 << 18;  // elements below which waking threads costs more than they save
 constexpr int kTableBytes = 1 << 19;
 constexpr int kBlockBytes = 1 << 14;  // of B, and as much of C, converted at a time
+constexpr int kPitch = kBlockBytes / 64;  // steps of a block at most
 
 struct Scales {
     double u, dt, B, C, z, A_log, D, bias;  // u: 1 when u is float32
@@ -164,29 +165,29 @@ void codes_in_use(const Problem& q, int64_t c, int64_t first, int64_t last, bool
 
 // ------------------------------------------------------------------------------------------------------ the recurrence
 
-struct Lane {  // one channel of the ones that take turns, over one block of steps
-    const int8_t* dt;
-    const float *input, *step, *decay;  // u_q (steps); the tables of dt (256) and of decays (256, width)
-    float *state, *sums;         // (width); (steps, padded to whole sixteens)
-    int64_t position;            // (item * d + channel) * l + the block's first step, for the taps
+struct Lanes {  // the channels that take turns, over one block of steps; every array holds one after the other
+    const uint8_t* codes;  // dt + 128 (K, kPitch)
+    const float *input, *step, *decay;  // u_q (K, kPitch); the tables of dt (K, 256) and of decays (K, 256, width)
+    float *state, *sums;                // (K, width); (K, kPitch)
+    const int64_t* position;            // (K): (item * d + channel) * l + the block's first step, for the taps
 };
 
 // `steps` steps of K channels.  ROWS: rows of sixteen states, 0 for a number known at run time only.
 template <int K, int ROWS, bool TAPS>
-void recurrence(const Problem& q, const Lane* lane, const float* B, const float* C, int64_t steps) {
+void recurrence(const Problem& q, const Lanes& lanes, const float* B, const float* C, int64_t steps) {
     const int rows = ROWS ? ROWS : int(q.width / 16), width = rows * 16;
     constexpr int kHeld = ROWS ? ROWS : 16;
     Row h[K][kHeld];
     for (int k = 0; k < K; ++k)
-        for (int r = 0; r < rows; ++r) h[k][r] = load(lane[k].state + r * 16);
+        for (int r = 0; r < rows; ++r) h[k][r] = load(lanes.state + k * width + r * 16);
     Row sums[K][kSteps];
     const auto sixteen = [&](int64_t start, int count) {
         for (int s = 0; s < count; ++s) {
             const int64_t t = start + s;
             for (int k = 0; k < K; ++k) {
-                const int64_t code = int64_t(lane[k].dt[t]) + 128;
-                const float* decay = lane[k].decay + code * width;
-                const Row input = mul(spread(lane[k].step[code]), spread(lane[k].input[t]));
+                const int64_t code = lanes.codes[k * kPitch + t];
+                const float* decay = lanes.decay + (k * 256 + code) * width;
+                const Row input = mul(spread(lanes.step[k * 256 + code]), spread(lanes.input[k * kPitch + t]));
                 Row sum = zero();
                 for (int r = 0; r < rows; ++r) {
                     const Row drive = mul(input, load(B + t * width + r * 16));
@@ -198,7 +199,7 @@ void recurrence(const Problem& q, const Lane* lane, const float* B, const float*
                         alignas(64) float driven[16], state[16];
                         store(driven, drive), store(state, h[k][r]);
                         const double unit = q.scale.B * q.scale.u;
-                        const int64_t at = (lane[k].position + t) * q.n + r * 16;
+                        const int64_t at = (lanes.position[k] + t) * q.n + r * 16;
                         for (int j = 0; j < 16 && r * 16 + j < q.n; ++j) {
                             const double held = decay[r * 16 + j];
                             q.taps.decay[at + j] = std::signbit(held) ? 1.0 + held : held;
@@ -212,22 +213,22 @@ void recurrence(const Problem& q, const Lane* lane, const float* B, const float*
         }
         for (int k = 0; k < K; ++k) {
             for (int s = count; s < kSteps; ++s) sums[k][s] = zero();
-            sum16(sums[k], lane[k].sums + start);
+            sum16(sums[k], lanes.sums + k * kPitch + start);
         }
     };
     int64_t t = 0;
     for (; t + kSteps <= steps; t += kSteps) sixteen(t, kSteps);
     if (t < steps) sixteen(t, int(steps - t));
     for (int k = 0; k < K; ++k)
-        for (int r = 0; r < rows; ++r) store(lane[k].state + r * 16, h[k][r]);
+        for (int r = 0; r < rows; ++r) store(lanes.state + k * width + r * 16, h[k][r]);
 }
 
 template <int K, bool TAPS>
-void recurrence(const Problem& q, const Lane* lane, const float* B, const float* C, int64_t steps) {
+void recurrence(const Problem& q, const Lanes& lanes, const float* B, const float* C, int64_t steps) {
     if (q.width == 16)
-        recurrence<K, 1, TAPS>(q, lane, B, C, steps);
+        recurrence<K, 1, TAPS>(q, lanes, B, C, steps);
     else
-        recurrence<K, 0, TAPS>(q, lane, B, C, steps);
+        recurrence<K, 0, TAPS>(q, lanes, B, C, steps);
 }
 
 // ------------------------------------------------------------------------------------------------------------ one job
@@ -236,6 +237,7 @@ struct Scratch {  // of one thread
     Buffer<float> decay, step, state, B, C, input, sums, out;
     Buffer<double> gate;
     Buffer<uint16_t> half, tile;
+    Buffer<uint8_t> codes;
     int64_t block;  // steps at a time
 
     Scratch(const Problem& q, int64_t channels) {
@@ -243,9 +245,10 @@ struct Scratch {  // of one thread
         decay = buffer<float>(channels * 256 * q.width), step = buffer<float>(channels * 256);
         state = buffer<float>(channels * q.width);
         B = buffer<float>(block * q.width), C = buffer<float>(block * q.width);
-        input = buffer<float>(kTogether * block), sums = buffer<float>(kTogether * block);
+        input = buffer<float>(kTogether * kPitch), sums = buffer<float>(kTogether * kPitch);
         out = buffer<float>(block), gate = buffer<double>(block);
-        half = buffer<uint16_t>(kTogether * block), tile = buffer<uint16_t>(block * channels);
+        codes = buffer<uint8_t>(kTogether * kPitch);
+        half = buffer<uint16_t>(kTogether * kPitch), tile = buffer<uint16_t>(block * channels);
     }
 };
 
@@ -325,29 +328,31 @@ void job(const Problem& q, int64_t c0, int64_t channels, int64_t first, int64_t 
             }
             for (int64_t i = 0; i < channels;) {
                 const int together = channels - i >= kTogether ? kTogether : 1;
-                Lane lane[kTogether];
+                int64_t position[kTogether];
                 for (int k = 0; k < together; ++k) {
-                    const int64_t position = (item * q.d + c0 + i + k) * q.l + start;
-                    float* input = own.input.get() + k * own.block;
+                    position[k] = (item * q.d + c0 + i + k) * q.l + start;
+                    float* input = own.input.get() + k * kPitch;
+                    uint8_t* codes = own.codes.get() + k * kPitch;
+                    for (int64_t t = 0; t < steps; ++t) codes[t] = uint8_t(q.dt[position[k] + t] + 128);
                     if (q.u)
-                        for (int64_t t = 0; t < steps; ++t) input[t] = float(q.u[position + t]);
+                        for (int64_t t = 0; t < steps; ++t) input[t] = float(q.u[position[k] + t]);
                     else
-                        std::memcpy(input, q.u_float + position, steps * sizeof(float));
-                    const float* step = own.step.get() + (i + k) * 256;
-                    const int8_t* dt = q.dt + position;
+                        std::memcpy(input, q.u_float + position[k], steps * sizeof(float));
                     if (TAPS)
-                        for (int64_t t = 0; t < steps; ++t) q.taps.dt[position + t] = step[dt[t] + 128];
-                    lane[k] = {dt, input, step, own.decay.get() + (i + k) * 256 * width,
-                               own.state.get() + (i + k) * width, own.sums.get() + k * own.block, position};
+                        for (int64_t t = 0; t < steps; ++t)
+                            q.taps.dt[position[k] + t] = own.step[(i + k) * 256 + codes[t]];
                 }
+                const Lanes lanes{own.codes.get(), own.input.get(), own.step.get() + i * 256,
+                                  own.decay.get() + i * 256 * width, own.state.get() + i * width, own.sums.get(),
+                                  position};
                 if (together == kTogether)
-                    recurrence<kTogether, TAPS>(q, lane, own.B.get(), own.C.get(), steps);
+                    recurrence<kTogether, TAPS>(q, lanes, own.B.get(), own.C.get(), steps);
                 else
-                    recurrence<1, TAPS>(q, lane, own.B.get(), own.C.get(), steps);
+                    recurrence<1, TAPS>(q, lanes, own.B.get(), own.C.get(), steps);
                 for (int k = 0; k < together; ++k)
-                    finish<TAPS>(q, c0 + i + k, lane[k].position, lane[k].sums, lane[k].input, steps, own,
-                                 own.half.get() + k * own.block);
-                place(own.half.get(), own.block, together, steps, own.tile.get() + i, channels);
+                    finish<TAPS>(q, c0 + i + k, position[k], own.sums.get() + k * kPitch, own.input.get() + k * kPitch,
+                                 steps, own, own.half.get() + k * kPitch);
+                place(own.half.get(), kPitch, together, steps, own.tile.get() + i, channels);
                 i += together;
             }
             for (int64_t t = 0; t < steps; ++t)
