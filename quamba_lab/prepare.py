@@ -279,13 +279,13 @@ def prepare_folder(
         raise PrepareError(f"{calibration} is not a file: give a text file with one calibration sample a line")
     lines = calibration.read_text(encoding="utf-8").splitlines()
     batches = text_batches(lines, found)
-    model = prepare(float_model, batches, percentile=percentile, tokenizer=found, mode="0", progress=progress)
     weights = next(path for name in WEIGHT_FILES if (path := source / name).exists())
     origin = {
         "source_sha256": sha256(weights.read_bytes()).hexdigest(),
         "calibration_sha256": sha256(calibration.read_bytes()).hexdigest(),
         "percentile": percentile,
     }
+    model = prepare(float_model, batches, percentile=percentile, tokenizer=found, mode="0", progress=progress)
     if not keep_tokenizer:
         model.tokenizer = None
     save_model(model, target, origin)
