@@ -61,6 +61,8 @@ EN = {
     "download.svg": "Picture (SVG)",
     "download.png": "Picture (PNG)",
     "rows": "{count} rows",
+    "yes": "yes",
+    "no": "no",
     "trace": "Where it stopped",
     "download.csv": "Data (CSV)",
     "note.static": "The picture shows the default choice. With JavaScript the controls above choose others.",

@@ -19,6 +19,7 @@
   }
   const finite = (v) => typeof v === "number" && isFinite(v);
   function short(v) {
+    if (typeof v === "boolean") return words[v];
     if (typeof v !== "number") return v === null || v === undefined ? "" : String(v);
     if (v === 0) return "0";
     const size = Math.abs(v);
