@@ -1,0 +1,39 @@
+"""The pictures of the README, from a finished report: ``python -m tools.take_pictures reports docs/images``."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+SHOTS = (
+    ("summary", "index.html", "light", {"width": 1280, "height": 860}),
+    ("step", "4_scan_outputs.html", "dark", {"width": 1280, "height": 860}),
+)
+"""Name, page, colour scheme and window; a step is shown from its controls on."""
+
+
+def main() -> int:
+    report, target = Path(sys.argv[1]), Path(sys.argv[2])
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None or not (report / "index.html").is_file():
+        sys.stderr.write(f"needs chromium on the PATH and a report in {report}: make report first\n")
+        return 2
+    target.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for name, page_name, scheme, window in SHOTS:
+            page = browser.new_page(viewport=window, color_scheme=scheme, device_scale_factor=1.5)
+            page.goto((report / page_name).absolute().as_uri())
+            if page_name != "index.html":
+                page.locator(".views").first.scroll_into_view_if_needed()
+                page.locator(".views").first.evaluate("node => node.scrollIntoView({block: 'start'})")
+            page.screenshot(path=str(target / f"{name}.png"))
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
