@@ -27,6 +27,7 @@ __all__ = ["FOLDER", "SCANS", "RecordedScan", "RecordingError", "load_recorded",
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "recorded"
 SCANS = ("published", "folded")
+_MAKE_IT = "on a GPU, python benchmarks/record_gpu.py records anew"
 
 
 class RecordingError(ValueError):
@@ -115,12 +116,12 @@ def load_recorded(folder: Path = FOLDER) -> tuple[dict, list[RecordedScan]]:
     try:
         index = json.loads((folder / "index.json").read_text())
     except FileNotFoundError:
-        raise RecordingError(f"{folder} has no index.json: on a GPU, python benchmarks/record_gpu.py makes it") from None
+        raise RecordingError(f"{folder} has no index.json: {_MAKE_IT}") from None
     recorded = []
     for name, entry in index["files"].items():
         path = folder / name
         if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-            raise RecordingError(f"{path} is missing or not the file that index.json names: restore it, or record it anew with benchmarks/record_gpu.py")
+            raise RecordingError(f"{path} is missing or not the file that index.json names: restore it; {_MAKE_IT}")
         tensors = load_file(path)
         outputs = {
             scan: ScanOutput(tensors[f"{scan}/y"], tensors[f"{scan}/last_state"], "; ".join(builds))
