@@ -1,13 +1,24 @@
-"""The report in a real browser: no request, no error, and what is shown agrees with the controls."""
+"""In a real browser: the report (no request, no error, what is shown agrees with the controls) and JupyterLab."""
 
 from __future__ import annotations
 
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
+import nbformat
+import papermill
 import pytest
 from tiny import HOSTILE, write_workbook
 
 from quamba_lab.parameters import Settings
+from quamba_lab.sweep import notebooks as workbook
 from quamba_lab.sweep import sweep
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -158,3 +169,95 @@ def test_it_prints(browser, report, tmp_path):
         page.emulate_media(media="print")
         assert page.locator(".side").is_hidden()
         assert len(page.pdf()) > 10_000
+
+
+# The notebooks in a real JupyterLab ----------------------------------------------------------------------------------
+
+TOKEN = "for-the-tests-only"
+QUICK = {"limit": 4, "layers": [0, 7]}
+
+
+def _quick_copy(source: Path, target: Path) -> None:
+    """A notebook with small settings, as papermill would inject them."""
+    notebook = papermill.execute_notebook(str(source), None, parameters=QUICK, prepare_only=True, progress_bar=False)
+    nbformat.write(notebook, target)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a running JupyterLab over quick copies of the notebooks."""
+    folder = tmp_path_factory.mktemp("lab")
+    for name, path in workbook().items():
+        _quick_copy(path, folder / f"{name}.ipynb")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--ip=127.0.0.1",
+        f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}", "--ServerApp.port_retries=0",
+        "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly", *(["--allow-root"] if os.geteuid() == 0 else []),
+    ]  # fmt: skip
+    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / ".config"), "OMP_NUM_THREADS": "1"}
+    with (folder / "lab.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(150):
+        if server.poll() is not None:
+            raise AssertionError((folder / "lab.log").read_text())
+        try:
+            urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=2).read()
+            break
+        except OSError:
+            time.sleep(0.4)
+    yield address
+    server.terminate()
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        server.kill()
+
+
+def _run_all(page, address: str, name: str) -> None:
+    page.goto(f"{address}/lab/tree/{name}.ipynb?token={TOKEN}&reset")
+    page.locator(".jp-Notebook").wait_for(timeout=120_000)
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(timeout=120_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
+    last = page.locator(".jp-CodeCell").last.locator(".jp-InputPrompt")
+    playwright.expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=300_000)
+
+
+@pytest.mark.parametrize("name", [name for name in workbook() if not name.startswith("0")])
+def test_in_jupyterlab_a_control_changes_the_picture(browser, lab, name):
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    _run_all(page, lab, name)
+    assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    pictures = page.locator(".jp-OutputArea .widget-image, .jp-OutputArea .jupyter-widgets img")
+    pictures.first.scroll_into_view_if_needed()
+    for control in _controls(page):
+        before = pictures.first.get_attribute("src")
+        control.scroll_into_view_if_needed()
+        if control.evaluate("node => node.tagName") == "SELECT":
+            count = control.locator("option").count()
+            now = control.evaluate("node => node.selectedIndex")
+            control.select_option(index=(now + 1) % count)
+        else:
+            control.focus()
+            now = float(control.get_attribute("aria-valuenow"))
+            page.keyboard.press("ArrowRight" if now < float(control.get_attribute("aria-valuemax")) else "ArrowLeft")
+        page.wait_for_function(
+            "before => document.querySelector('.jp-OutputArea .widget-image, .jp-OutputArea .jupyter-widgets img')"
+            ".src !== before", arg=before, timeout=30_000,
+        )  # fmt: skip
+    assert errors == []
+    context.close()
+
+
+def _controls(page):
+    """The dropdowns of the control bar, and the handles of its sliders, that offer a choice at all."""
+    return page.locator(".widget-dropdown select, .jupyter-widgets .noUi-handle").all()
