@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import scans
+    from . import diagnose, scans
     from .model import load_model
     from .modes import MODES, Mode
     from .quantized import Quantized, RoundingRule
@@ -24,13 +24,14 @@ __all__ = [
     "ScanOutput",
     "Trace",
     "__version__",
+    "diagnose",
     "load_model",
     "scans",
 ]
 
 _HOMES = {
     "MODES": "modes", "Mode": "modes", "Quantized": "quantized", "RoundingRule": "quantized", "ScanInputs": "scans",
-    "ScanOutput": "scans", "Trace": "trace", "load_model": "model", "scans": "scans",
+    "ScanOutput": "scans", "Trace": "trace", "diagnose": "diagnose", "load_model": "model", "scans": "scans",
 }  # fmt: skip
 """Where each public name lives.  Each is loaded when first used: the command line answers before torch does."""
 

@@ -21,6 +21,7 @@ __all__ = [
     "MODE_COLORS",
     "color_of",
     "dots",
+    "fingerprint",
     "grid",
     "heatmap",
     "histogram",
@@ -273,4 +274,24 @@ def scatter(
         ends = [finite.min(), finite.max()]
         axis.plot(ends, ends, color="#444444", linewidth=0.8, linestyle="--")
     _finish(axis, title, xlabel, ylabel)
+    return figure
+
+
+def fingerprint(
+    shares: ArrayLike, *, title: str, rows: Sequence[str], columns: Sequence[str], numbers: ArrayLike
+) -> Figure:
+    """Channels of evidence (rows) by probes (columns), each share of 0 to 1 a shade; ``numbers`` above 0 are written
+    in."""
+    matrix, written = np.asarray(shares, dtype=float), np.asarray(numbers)
+    figure, axes = _new(width=2.4 + 0.3 * max(len(columns), 8), height=1.5 + 0.34 * len(rows))
+    axis = axes[0, 0]
+    axis.grid(False)
+    image = axis.imshow(matrix, cmap="viridis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    for (r, c), number in np.ndenumerate(written):
+        if number > 0:
+            axis.text(c, r, str(number), ha="center", va="center", fontsize=7, color="k" if matrix[r, c] > 0.5 else "w")
+    axis.set_xticks(range(len(columns)), columns, rotation=90, fontsize=8)
+    axis.set_yticks(range(len(rows)), rows, fontsize=8)
+    _finish(axis, title, "", "")
+    figure.colorbar(image, ax=axis, fraction=0.02, pad=0.01).set_label("share", fontsize=8)
     return figure

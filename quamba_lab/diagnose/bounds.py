@@ -10,9 +10,11 @@ The class of honest scans.  Unit roundoff u = 2⁻²⁴ (float32), or a stated l
 * decays may be products, or e^(A·(P_t − P_s)) with P the running sum of dt (the matrix form);
 * y is rounded to float16 once, to nearest even; numbers below 2⁻¹²⁶ may become 0.
 
-Method (Higham, *Accuracy and Stability of Numerical Algorithms*, 2002, sections 3.1 to 3.3 and 4.2): next to every value
+Method (Higham, *Accuracy and Stability of Numerical Algorithms*, 2002, sections 3.1 to 3.3 and 4.2): next to every
+value
 the sum of magnitudes that entered it is carried, and each operation adds its own roundoff times that sum.  For the
-recurrence, M_t = a_t·M_(t−1) + |b_t| is the sum of magnitudes and E_t = a_t·(E_(t−1) + (δ_a + u)·M_(t−1)) + δ_b its error;
+recurrence, M_t = a_t·M_(t−1) + |b_t| is the sum of magnitudes and E_t = a_t·(E_(t−1) + (δ_a + u)·M_(t−1)) + δ_b its
+error;
 a sum of k terms in any order adds at most (k−1)·u·M.  Additions of zero are exact and are not counted.
 First-order terms are inflated by 1 % for the higher ones.
 
@@ -149,9 +151,7 @@ def rounds_nowhere(x: ScanInputs, significand: int = 24) -> bool:
         total = total + np.abs(v["D"])[None, :, None] * np.abs(v["u"])
         y_grid = min(y_grid, grid["D"] * grid["u"])
     limit = 2.0**significand
-    return bool(
-        (total / y_grid).max() < limit and (b.sum(-1) / (dt_grid * grid["u"] * grid["B"])).max() < limit
-    )
+    return bool((total / y_grid).max() < limit and (b.sum(-1) / (dt_grid * grid["u"] * grid["B"])).max() < limit)
 
 
 def bounds(x: ScanInputs, precision: Precision = FP32) -> Bounds:
@@ -227,7 +227,9 @@ def _bounds(x: ScanInputs, precision: Precision) -> Bounds:
         sigmoid = np.exp(-np.logaddexp(0.0, -z))
         silu = z * sigmoid
         gate_u = precision["gate"]
-        silu_error = 2 * gate_u * np.abs(z) + np.abs(silu) * (8 * gate_u + (1 - sigmoid) * _exp_error(np.minimum(np.abs(z), 100.0)))
+        silu_error = 2 * gate_u * np.abs(z) + np.abs(silu) * (
+            8 * gate_u + (1 - sigmoid) * _exp_error(np.minimum(np.abs(z), 100.0))
+        )
         silu_error = silu_error + 4 * TINY * (1 + np.abs(z))
         y_error = np.abs(silu) * y_error + np.abs(y) * silu_error + 3 * u * total * np.abs(silu) + TINY
         y = y * silu

@@ -1,13 +1,16 @@
 """From outcomes to one operation.
 
 The rules are asked in the order of the ladder, and the first that recognizes something answers.  A rule looks at the
-rung it owns, knowing that the rungs before it have nothing to say, so what its rung adds is what is left to blame; and it
+rung it owns, knowing that the rungs before it have nothing to say, so what its rung adds is what is left to blame;
+and it
 separates the candidates that share a rung by numbers:
 
 * a value that is not a function of scale·code alone is a fault of dequantization; one that is, of the operation;
-* log |y| against log |value| (an elasticity) tells an unused operand (0) from one used twice (2), and a scale from a code;
+* log |y| against log |value| (an elasticity) tells an unused operand (0) from one used twice (2), and a scale from a
+  code;
 * A is read off two decays: linear in dt and wrong in A_log is dequantize.A, not linear in dt is decay;
-* a failure at one position whatever the length is a chunk boundary (recurrence), at the end of every length a tail (layout).
+* a failure at one position whatever the length is a chunk boundary (recurrence), at the end of every length a tail
+  (layout).
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ __all__ = ["Finding", "decide"]
 
 @dataclass(frozen=True)
 class Finding:
-    """``operation`` named, the ``runner_up``, the ``reason`` in one sentence, the ``key`` records; ``certainty`` of the rule
+    """``operation`` named, the ``runner_up``, the ``reason`` in one sentence, the ``key`` records; ``certainty`` of
+    the rule
     itself: 1 for a signature in numbers, less for what is left over."""
 
     operation: str
@@ -60,7 +64,8 @@ def _elasticity(records: list[Record], scale: float, code: int) -> float:
 
 
 def _inconsistent(records: list[Record]) -> Record | None:
-    """A record whose y differs from that of another factoring of the same value, one of them within its bound or not."""
+    """A record whose y differs from that of another factoring of the same value, one of them within its bound or
+    not."""
     seen: dict[tuple, Record] = {}
     for record in records:
         key = tuple(record.about.get(k) for k in ("value", "dt", "path", "bias"))
@@ -75,7 +80,9 @@ def _inconsistent(records: list[Record]) -> Record | None:
 def repeat(f: Findings) -> Finding | None:
     changed = [r for r in f.records if r.again]
     if changed:
-        return Finding("determinism", None, f"the same call gave two answers ({changed[0].probe.name})", tuple(changed), 1.0)
+        return Finding(
+            "determinism", None, f"the same call gave two answers ({changed[0].probe.name})", tuple(changed), 1.0
+        )
     return None
 
 
@@ -87,7 +94,13 @@ def operands(f: Findings) -> Finding | None:
             state = f.state_bad(f"operand.{name}", operand=name)
             others = [other for other in names if other != name and f.state_bad(f"operand.{other}", operand=other)]
             if state and not others:
-                return Finding(_operation(name), "drive", f"y is right and the state is not when {name} is not 1", tuple(state), 0.8)
+                return Finding(
+                    _operation(name),
+                    "drive",
+                    f"y is right and the state is not when {name} is not 1",
+                    tuple(state),
+                    0.8,
+                )
             if state:
                 return None
         return None
@@ -101,7 +114,13 @@ def operands(f: Findings) -> Finding | None:
     if f.bad("unit") and not f.embed:
         alive = [n for n in names if _inconsistent(whole[n])]
         if len(alive) == 1:
-            return Finding(_operation(alive[0]), "drive", f"codes of {alive[0]} are not worth scale x code", tuple(wrong[alive[0]]), 0.9)
+            return Finding(
+                _operation(alive[0]),
+                "drive",
+                f"codes of {alive[0]} are not worth scale x code",
+                tuple(wrong[alive[0]]),
+                0.9,
+            )
         return None
     if missing:
         name = missing[0]
@@ -114,7 +133,9 @@ def operands(f: Findings) -> Finding | None:
         instead = f" and on {doubled[0]} twice" if doubled else ""
         return Finding(operation, _operation(name), f"y does not depend on {name}{instead}", tuple(wrong[name]), 1.0)
     if twice:
-        return Finding(_operation(twice[0]), "drive", f"the scale of {twice[0]} is applied twice", tuple(wrong[twice[0]]), 1.0)
+        return Finding(
+            _operation(twice[0]), "drive", f"the scale of {twice[0]} is applied twice", tuple(wrong[twice[0]]), 1.0
+        )
     if doubled:
         operation = "contraction" if doubled[0] == "C" else "drive"
         return Finding(operation, _operation(doubled[0]), f"{doubled[0]} is used twice", tuple(wrong[doubled[0]]), 0.95)
@@ -127,9 +148,13 @@ def _single_values(f: Findings, wrong: dict, whole: dict) -> Finding | None:
     split = [name for name in bad if _inconsistent(whole[name])]
     if len(split) == 1 or (split and len(bad) == 1):
         record = _inconsistent(whole[split[0]])
-        return Finding(_operation(split[0]), "drive" if split[0] != "C" else "contraction",
-                       f"{split[0]} = {record.about['scale']:g} x {record.about['code']} is not worth {record.about['value']:g}",
-                       (record, *wrong[split[0]]), 1.0)  # fmt: skip
+        return Finding(
+            _operation(split[0]),
+            "drive" if split[0] != "C" else "contraction",
+            f"{split[0]} = {record.about['scale']:g} x {record.about['code']} is not worth {record.about['value']:g}",
+            (record, *wrong[split[0]]),
+            1.0,
+        )
     if len(bad) == 1:
         return Finding(_operation(bad[0]), "contraction" if bad[0] == "C" else "drive",
                        f"some values of {bad[0]} come out wrong", tuple(wrong[bad[0]]), 0.9)  # fmt: skip
@@ -137,11 +162,17 @@ def _single_values(f: Findings, wrong: dict, whole: dict) -> Finding | None:
         return Finding("recurrence", "drive", "large or small states come out wrong, whichever operand makes them so",
                        tuple(wrong["u"]), 0.8)  # fmt: skip
     if len(bad) == 4 and any(np.isfinite(r.observed) for name in bad for r in wrong[name]):
-        return Finding("output_cast", "drive", "the answer is wrong wherever it takes certain values", tuple(wrong["u"]), 0.7)
+        return Finding(
+            "output_cast", "drive", "the answer is wrong wherever it takes certain values", tuple(wrong["u"]), 0.7
+        )
     if bad:
-        return Finding("drive", _operation(bad[0]), f"products of {', '.join(bad)} come out wrong", tuple(wrong[bad[0]]), 0.6)
+        return Finding(
+            "drive", _operation(bad[0]), f"products of {', '.join(bad)} come out wrong", tuple(wrong[bad[0]]), 0.6
+        )
     if f.bad("operand.u"):
-        return Finding("recurrence", "drive", "a very large or very small state comes out wrong", tuple(f.bad("operand.u")), 0.7)
+        return Finding(
+            "recurrence", "drive", "a very large or very small state comes out wrong", tuple(f.bad("operand.u")), 0.7
+        )
     return None
 
 
@@ -153,10 +184,17 @@ def unit(f: Findings) -> Finding | None:
     record = bad[0]
     if _near(record.observed, np.log1p(np.e), 0.01):
         return Finding("softplus", "drive", "dt passes through softplus although softplus is off", tuple(bad), 0.9)
-    if not f.state_bad("unit") and record.outcome.state is not None and not record.bad_state:
-        return Finding("contraction", "output_cast", "the state is right and y is not, with all operands 1", tuple(bad), 0.85)
-    if f.on("skip", sum=None) and f.clean("skip"):
-        return Finding("drive", "contraction", "y is wrong with all operands 1, and right with C = 0", tuple(bad), 0.6)
+    held = f.on("carry", hold=1)
+    later = held and all(float(r.y[0, -1, 0]) == float(r.bounds.value[0, 1, 0]) for r in held[:1])
+    if later or (record.outcome.state is not None and not record.bad_state):
+        return Finding(
+            "contraction", "output_cast", "the state is right and y is not, with all operands 1", tuple(bad), 0.85
+        )
+    if f.on("skip", operand="D") and not f.bad("skip", operand="D"):
+        certainty = 0.9 if record.bad_state else 0.6
+        return Finding(
+            "drive", "contraction", "y is wrong with all operands 1, and right with C = 0", tuple(bad), certainty
+        )
     return Finding("output_cast", "layout", "y is wrong with all operands 1", tuple(bad), 0.4)
 
 
@@ -193,7 +231,10 @@ def carry(f: Findings) -> Finding | None:
     bad = f.bad("carry")
     if not bad:
         return None
-    kept = {hold: [float(r.y[0, -1, 0] / r.bounds.value[0, r.y.shape[1] - 1, 0]) for r in f.on("carry", hold=hold)] for hold in (1, 2, 3)}
+    kept = {
+        hold: [float(r.y[0, -1, 0] / r.bounds.value[0, r.y.shape[1] - 1, 0]) for r in f.on("carry", hold=hold)]
+        for hold in (1, 2, 3)
+    }
     factor = kept[1][0]
     geometric = all(_near(k, factor**hold, 0.01) for hold, values in kept.items() for k in values)
     if f.bad("carry", hold=1) and (f.clean("decay") or (geometric and 0 < factor < 1)):
@@ -253,7 +294,13 @@ def cast(f: Findings) -> Finding | None:
             if all(float(form(r.expected)) == r.observed for r in f.on("cast")):
                 return Finding("output_cast", None, f"y is {name}", tuple(bad), 1.0)
     kinds = sorted({r.about["kind"] for r in bad})
-    return Finding("output_cast", "contraction", f"exact values are rounded wrongly to float16 ({', '.join(kinds)})", tuple(bad), 0.95)
+    return Finding(
+        "output_cast",
+        "contraction",
+        f"exact values are rounded wrongly to float16 ({', '.join(kinds)})",
+        tuple(bad),
+        0.95,
+    )
 
 
 def _toward_zero(v: float) -> np.float16:
@@ -288,8 +335,13 @@ def gate(f: Findings) -> Finding | None:
     alone, wrong = f.on("gate", path="contraction"), f.bad("gate", path="contraction")
     if not wrong:
         ungated = all(_near(r.observed, 4 * 1.0, 0.01) for r in f.on("gate", path="skip"))
-        return Finding("gate", "skip", "D·u passes the gate by" if ungated else "D·u is gated wrongly and Σ C·h rightly",
-                       tuple(bad), 0.9 if ungated else 0.7)  # fmt: skip
+        return Finding(
+            "gate",
+            "skip",
+            "D·u passes the gate by" if ungated else "D·u is gated wrongly and Σ C·h rightly",
+            tuple(bad),
+            0.9 if ungated else 0.7,
+        )
     many = len(wrong) > 0.8 * len(alone)
     record = _inconsistent(alone)
     if record is not None and not (many and all(_near(r.observed, 4, 0.01) for r in alone)):
@@ -315,6 +367,10 @@ def bias(f: Findings) -> Finding | None:
     if not bad:
         return None
     alone = f.on("bias", dt=0)
+    if not f.bad("bias", dt=0):
+        return Finding(
+            "dequantize.dt", "dequantize.dt_bias", "the value of dt changes when a bias is there", tuple(bad), 0.9
+        )
     if all(r.observed == 0 for r in alone):
         return Finding("dequantize.dt_bias", "softplus", "the bias never reaches dt", tuple(bad), 0.97)
     record = _inconsistent(f.on("bias"))
@@ -328,17 +384,26 @@ def softplus(f: Findings) -> Finding | None:
     alone, with_bias = f.bad("softplus", bias=False), f.bad("softplus", bias=True)
     if not alone and not with_bias:
         return None
+    if all(np.isnan(r.observed) for r in alone + with_bias) and (f.bad("rates") or f.bad("decay", softplus=False)):
+        return None  # a decay that is NaN spoils even the first token, whose decay meets no state
     if not alone:
         return Finding("softplus", "dequantize.dt_bias", "softplus is right without a bias and wrong with one: "
                        "the bias is not added before it", tuple(with_bias), 0.97)  # fmt: skip
     values = sorted({r.about["value"] for r in alone})
     within = [r for r in f.on("softplus", bias=False) if -4 <= r.about["value"] <= 20]
     raw = f.bad("decay", softplus=True)
-    if raw and all(abs(r.observed - r.expected * _raw(r)) <= 2e-3 * abs(r.expected * _raw(r)) + 1e-6 for r in f.on("decay", softplus=True)):
-        return Finding("drive", "softplus", "the decay gets softplus(dt) and the drive gets dt itself", tuple(alone + raw), 0.97)
+    if raw and all(
+        abs(r.observed - r.expected * _raw(r)) <= 2e-3 * abs(r.expected * _raw(r)) + 1e-6
+        for r in f.on("decay", softplus=True)
+    ):
+        return Finding(
+            "drive", "softplus", "the decay gets softplus(dt) and the drive gets dt itself", tuple(alone + raw), 0.97
+        )
     if all(abs(r.observed - r.about["value"] * _gain(r)) <= 2e-3 * abs(r.about["value"] * _gain(r)) for r in within):
         return Finding("softplus", "dequantize.dt", "dt does not pass through softplus", tuple(alone), 1.0)
-    return Finding("softplus", "dequantize.dt", f"softplus is wrong between {values[0]:g} and {values[-1]:g}", tuple(alone), 0.95)
+    return Finding(
+        "softplus", "dequantize.dt", f"softplus is wrong between {values[0]:g} and {values[-1]:g}", tuple(alone), 0.95
+    )
 
 
 def _gain(record: Record) -> float:
@@ -367,7 +432,9 @@ def rates(f: Findings) -> Finding | None:
     zero = [r for r in every if r.about["value"] == 0]
     linear = True
     for record in every:
-        partner = [r for r in every if r.about["value"] == record.about["value"] and r.about["scale"] == record.about["scale"]]
+        partner = [
+            r for r in every if r.about["value"] == record.about["value"] and r.about["scale"] == record.about["scale"]
+        ]
         found = [_rate(r) for r in partner]
         if not np.all(np.isfinite(found)) or max(found) - min(found) > 0.02 * max(1e-3, max(map(abs, found))) + 2e-3:
             linear = False
@@ -398,10 +465,21 @@ def decay(f: Findings) -> Finding | None:
     plain, after = f.bad("decay", softplus=False), f.bad("decay", softplus=True)
     if plain:
         values = sorted({r.about["value"] for r in plain})
-        return Finding("decay", "recurrence", f"exp(−x) is wrong for x between {values[0]:g} and {values[-1]:g}", tuple(plain), 0.95)
+        return Finding(
+            "decay",
+            "recurrence",
+            f"exp(−x) is wrong for x between {values[0]:g} and {values[-1]:g}",
+            tuple(plain),
+            0.95,
+        )
     if after:
-        return Finding("decay", "softplus", "exp(dt·A) is right with softplus off; with it on, the drive gets softplus(dt) "
-                       "and the decay does not", tuple(after), 0.97)  # fmt: skip
+        return Finding(
+            "decay",
+            "softplus",
+            "exp(dt·A) is right with softplus off; with it on, the drive gets softplus(dt) and the decay does not",
+            tuple(after),
+            0.97,
+        )
     return None
 
 
@@ -410,8 +488,13 @@ def fine(f: Findings) -> Finding | None:
         bad = f.bad("fine", part=part)
         if bad:
             values = sorted({r.about["value"] for r in bad})
-            return Finding(part, runner_up, f"the last bits of {part} are wrong between {values[0]:g} and {values[-1]:g}",
-                           tuple(bad), 0.95)  # fmt: skip
+            return Finding(
+                part,
+                runner_up,
+                f"the last bits of {part} are wrong between {values[0]:g} and {values[-1]:g}",
+                tuple(bad),
+                0.95,
+            )
     return None
 
 
@@ -453,7 +536,13 @@ def index(f: Findings) -> Finding | None:
     if batched and all((r.y != r.bounds.value).all() for r in batched):
         return Finding("determinism", "layout", "equal batch items give another y than one alone", tuple(batched), 0.95)
     if same:
-        return Finding("layout", "determinism", "the same item, channel or token, several times over, comes out unequal", tuple(same), 0.9)
+        return Finding(
+            "layout",
+            "determinism",
+            "the same item, channel or token, several times over, comes out unequal",
+            tuple(same),
+            0.9,
+        )
     moved = sorted({r.about["operand"] for r in bad})
     permuted = [r for r in bad if _permuted(r)]
     if moved == ["D"]:
@@ -461,7 +550,9 @@ def index(f: Findings) -> Finding | None:
     if not permuted and all(r.about["shape"][0] > 1 for r in bad):
         return Finding("determinism", "layout", "y of one batch item depends on the others", tuple(bad), 0.9)
     names = ", ".join("A_log" if name == "A_log" else str(name) for name in moved)
-    return Finding("layout", "determinism", f"values arrive at another item, group, channel or token ({names})", tuple(bad), 0.95)
+    return Finding(
+        "layout", "determinism", f"values arrive at another item, group, channel or token ({names})", tuple(bad), 0.95
+    )
 
 
 def _permuted(record: Record) -> bool:
@@ -476,11 +567,17 @@ def lengths(f: Findings) -> Finding | None:
         return None
     at = _boundary(f, "ragged") or _boundary(f, "long")
     if at is not None:
-        return Finding("recurrence", "layout", f"y goes wrong at token {at + 1}, whatever the length", tuple(sums + ragged), 0.97)
+        return Finding(
+            "recurrence", "layout", f"y goes wrong at token {at + 1}, whatever the length", tuple(sums + ragged), 0.97
+        )
     lost = ", ".join(map(str, sorted({r.about["length"] for r in ragged or sums})[:8]))
     if ragged:
-        return Finding("layout", "recurrence", f"with the memory off, lengths {lost} … have wrong tokens", tuple(ragged), 0.93)
-    return Finding("recurrence", "layout", f"running sums go wrong at lengths {lost}, at no fixed token", tuple(sums), 0.7)
+        return Finding(
+            "layout", "recurrence", f"with the memory off, lengths {lost} … have wrong tokens", tuple(ragged), 0.93
+        )
+    return Finding(
+        "recurrence", "layout", f"running sums go wrong at lengths {lost}, at no fixed token", tuple(sums), 0.7
+    )
 
 
 def _boundary(f: Findings, rung: str) -> int | None:
@@ -499,19 +596,31 @@ def memory(f: Findings) -> Finding | None:
     bad = f.bad("memory")
     if bad:
         t = min(r.where[1] for r in bad)
-        return Finding("recurrence", "decay", f"decaying states go wrong from token {t + 1} on, running sums do not", tuple(bad), 0.9)
+        return Finding(
+            "recurrence",
+            "decay",
+            f"decaying states go wrong from token {t + 1} on, running sums do not",
+            tuple(bad),
+            0.9,
+        )
     return None
 
 
 def state(f: Findings) -> Finding | None:
     during = f.bad("state", kind="during")
     if during:
-        return Finding("state_quantization", "recurrence", "y changes when the state is asked for as INT8", tuple(during), 0.97)
+        return Finding(
+            "state_quantization", "recurrence", "y changes when the state is asked for as INT8", tuple(during), 0.97
+        )
     codes = f.state_bad("state", kind="tie") + f.state_bad("state", kind="range") + f.state_bad("state", kind="during")
     floats = f.state_bad("state", kind="float")
     if codes and not floats:
         ties = not f.state_bad("state", kind="range") and not f.state_bad("state", kind="during")
-        reason = "ties of the returned state are not rounded away from zero" if ties else "the returned state has wrong codes"
+        reason = (
+            "ties of the returned state are not rounded away from zero"
+            if ties
+            else "the returned state has wrong codes"
+        )
         return Finding("state_quantization", "recurrence", reason, tuple(codes), 0.97)
     if floats or codes:
         integer = floats and np.issubdtype(floats[0].outcome.state.dtype, np.integer)
@@ -535,7 +644,9 @@ def returned(f: Findings) -> Finding | None:
     for rung, operation in RUNG_OF_STATE.items():
         bad = f.state_bad(rung)
         if bad:
-            return Finding(operation, "recurrence", f"the returned state leaves its bound ({bad[0].probe.name})", tuple(bad), 0.8)
+            return Finding(
+                operation, "recurrence", f"the returned state leaves its bound ({bad[0].probe.name})", tuple(bad), 0.8
+            )
     return None
 
 
@@ -565,9 +676,33 @@ def compound(f: Findings) -> Finding | None:
 
 
 RULES = (
-    repeat, operands, unit, skip, order, carry, time, integrate, exactness, cast, precise, gate, bias, softplus, rates, decay, fine,
-    deferred, tail, states, index, lengths, memory, returned, state, compound,
-)  # fmt: skip
+    repeat,
+    operands,
+    unit,
+    skip,
+    order,
+    carry,
+    time,
+    integrate,
+    exactness,
+    cast,
+    precise,
+    gate,
+    bias,
+    softplus,
+    rates,
+    decay,
+    fine,
+    deferred,
+    tail,
+    states,
+    index,
+    lengths,
+    memory,
+    returned,
+    state,
+    compound,
+)
 
 
 def decide(f: Findings) -> Finding | None:

@@ -77,7 +77,9 @@ def _function(fn_or_name: Callable | str) -> tuple[Callable, str]:
             raise ValueError(f"scan {fn_or_name!r} cannot run here: {why}")
         return scan.fn, fn_or_name
     if not callable(fn_or_name):
-        raise ValueError(f"{fn_or_name!r} is not a scan: pass a function of ScanInputs or one of {', '.join(scans.names())}")
+        raise ValueError(
+            f"{fn_or_name!r} is not a scan: pass a function of ScanInputs or one of {', '.join(scans.names())}"
+        )
     module, label = getattr(fn_or_name, "__module__", None), getattr(fn_or_name, "__qualname__", None)
     return fn_or_name, f"{module}:{label}" if module and label else type(fn_or_name).__name__
 
@@ -129,7 +131,9 @@ def _differs(first: Outcome, second: Outcome) -> bool:
 
 def _repeat(ask: Callable[[ScanInputs], Outcome], records: list[Record]) -> None:
     """Call some probes again, several times over and in between others; marks the records of those that differ."""
-    chosen = [i for i, r in enumerate(records) if r.probe.rung in ("compound", "memory", "index") and r.outcome.y is not None]
+    chosen = [
+        i for i, r in enumerate(records) if r.probe.rung in ("compound", "memory", "index") and r.outcome.y is not None
+    ]
     for i in chosen[:: max(1, len(chosen) // 16)]:
         outcomes = [ask(records[i].probe.inputs) for _ in range(REPEATS if i == chosen[-1] else 2)]
         if any(_differs(records[i].outcome, outcome) for outcome in outcomes):
@@ -153,14 +157,20 @@ def _others_changed(x: ScanInputs) -> ScanInputs:
         values[1:] = values[1:].flip(-1).neg().clamp(min=-127)
         return values
 
-    return replace(x, **{name: getattr(x, name).map(change) for name in ("u", "B", "C", "z") if getattr(x, name) is not None})
+    return replace(
+        x, **{name: getattr(x, name).map(change) for name in ("u", "B", "C", "z") if getattr(x, name) is not None}
+    )
 
 
 def _own_verdict(record: Record, records: list[Record]) -> Diagnosis:
     outcome = record.outcome
     operation = None
     if outcome.status == "invalid output":
-        operation = "output_cast" if outcome.detail.startswith("y is torch.") else ("layout" if "shape" in outcome.detail else None)
+        operation = (
+            "output_cast"
+            if outcome.detail.startswith("y is torch.")
+            else ("layout" if "shape" in outcome.detail else None)
+        )
     return Diagnosis(
         verdict=outcome.status, operation=operation, runner_up=None, confidence=1.0,
         evidence=(f"{record.probe.name}: {outcome.detail}",), fingerprint=_fingerprint(records), reproducer=None,
@@ -180,9 +190,17 @@ def _fingerprint(records: list[Record]) -> tuple[Evidence, ...]:
         declined = sum(r.probe.rung == rung and r.outcome.y is None for r in records)
         excess = max((r.excess for r in bad if r.bad_y), default=0.0) if rung != "repeat" else float(bool(bad))
         rows.append(
-            Evidence(rung, len(answered), len(bad), sum(r.bad_y for r in bad), sum(r.bad_state for r in bad), declined, excess,
-                     bad[0].probe.name if bad else "")
-        )  # fmt: skip
+            Evidence(
+                rung,
+                len(answered),
+                len(bad),
+                sum(r.bad_y for r in bad),
+                sum(r.bad_state for r in bad),
+                declined,
+                excess,
+                bad[0].probe.name if bad else "",
+            )
+        )
     return tuple(rows)
 
 
@@ -202,7 +220,9 @@ def _conclude(
         )  # fmt: skip
         evidence.append(f"{record.probe.name}: {part}")
     if found.embed is not None and found.embed != Embed():
-        evidence.append(f"examined with {found.embed.length} tokens and {found.embed.states} states, since all ones fail with one")
+        evidence.append(
+            f"examined with {found.embed.length} tokens and {found.embed.states} states, since all ones fail with one"
+        )
     text = None
     if reproducer and finding.key:
         limit = Precision.parse(precision)
@@ -227,13 +247,21 @@ def _honest(found: Findings, name: str, fingerprint: tuple[Evidence, ...]) -> Di
     values = sum(r.outcome.y.size for r in answered)
     off = sum(int((r.outcome.y != r.bounds.rounded).sum()) for r in answered)
     declined = len(found.records) - len(answered)
-    evidence = [f"{len(answered)} probes, {values} values of y, none outside its bound; {off} are not the correctly rounded ones"]
+    evidence = [
+        f"{len(answered)} probes, {values} values of y, none outside its bound; {off} not the correctly rounded ones"
+    ]
     if declined:
         evidence.append(f"{declined} probes were declined: the scan does not offer what they ask for")
     return Diagnosis(
-        verdict="identical" if off == 0 else "rounding", operation=None, runner_up=None, confidence=1.0,
-        evidence=tuple(evidence), fingerprint=fingerprint, reproducer=None, scan=name,
-    )  # fmt: skip
+        verdict="identical" if off == 0 else "rounding",
+        operation=None,
+        runner_up=None,
+        confidence=1.0,
+        evidence=tuple(evidence),
+        fingerprint=fingerprint,
+        reproducer=None,
+        scan=name,
+    )
 
 
 def _equal_everywhere(ours: list[Record], theirs: list[Record]) -> float:
@@ -245,7 +273,9 @@ def _equal_everywhere(ours: list[Record], theirs: list[Record]) -> float:
         if twin is None or record.outcome.y is None or twin.outcome.y is None:
             continue
         if twin.outcome.y.shape == record.outcome.y.shape:
-            equal += int(np.sum((record.outcome.y == twin.outcome.y) | (np.isnan(record.outcome.y) & np.isnan(twin.outcome.y))))
+            equal += int(
+                np.sum((record.outcome.y == twin.outcome.y) | (np.isnan(record.outcome.y) & np.isnan(twin.outcome.y)))
+            )
             total += record.outcome.y.size
     return equal / total if total else 0.0
 
@@ -258,9 +288,19 @@ def _compared(ours: Diagnosis, theirs: Diagnosis, other: str, equal: float) -> D
         return replace(ours, against=other, verdict="identical", operation=None, runner_up=None,
                        evidence=(note, *also, *ours.evidence))  # fmt: skip
     if ours.verdict not in ("identical", "rounding"):
-        own = "is inside the bounds" if theirs.verdict in ("identical", "rounding") else f"has a {theirs.verdict} too, at {theirs.operation}"
+        own = (
+            "is inside the bounds"
+            if theirs.verdict in ("identical", "rounding")
+            else f"has a {theirs.verdict} too, at {theirs.operation}"
+        )
         return replace(ours, against=other, evidence=(*ours.evidence, note, f"{other} {own}"))
     if theirs.verdict not in ("identical", "rounding"):
-        return replace(theirs, scan=ours.scan, against=other,
-                       evidence=(f"{ours.scan} is inside the bounds; {other} is not", *theirs.evidence, note))  # fmt: skip
-    return replace(ours, against=other, verdict="rounding", evidence=(*ours.evidence, note, f"{other} is inside the bounds too"))
+        return replace(
+            theirs,
+            scan=ours.scan,
+            against=other,
+            evidence=(f"{ours.scan} is inside the bounds; {other} is not", *theirs.evidence, note),
+        )
+    return replace(
+        ours, against=other, verdict="rounding", evidence=(*ours.evidence, note, f"{other} is inside the bounds too")
+    )

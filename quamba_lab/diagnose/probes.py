@@ -1,6 +1,7 @@
 """The probes: small inputs, each of which exercises as few operations as can be.
 
-They form a ladder.  The first rung uses one batch item, channel, state and token, no softplus, D, z or bias, and codes and
+They form a ladder.  The first rung uses one batch item, channel, state and token, no softplus, D, z or bias, and
+codes and
 scales of 1; every further rung adds one ingredient.  So the first rung that leaves its bound names the ingredient, and
 what passes clears the operations it exercised.  Rungs, with the operation a failure points to first:
 
@@ -47,10 +48,38 @@ from ..scans import OPERANDS, ScanInputs, random_inputs
 __all__ = ["RUNGS", "Embed", "Probe", "build", "ladder", "units"]
 
 RUNGS = (
-    "repeat", "unit", "operand.u", "operand.dt", "operand.B", "operand.C", "skip", "order", "carry", "time", "integrate",
-    "exactness", "cast", "precise.u", "precise.dt", "precise.B", "precise.C", "precise.D", "gate", "bias", "softplus",
-    "rates", "decay", "fine", "states", "index", "ragged", "long", "memory", "state", "compound",
-)  # fmt: skip
+    "repeat",
+    "unit",
+    "operand.u",
+    "operand.dt",
+    "operand.B",
+    "operand.C",
+    "skip",
+    "order",
+    "carry",
+    "time",
+    "integrate",
+    "exactness",
+    "cast",
+    "precise.u",
+    "precise.dt",
+    "precise.B",
+    "precise.C",
+    "precise.D",
+    "gate",
+    "bias",
+    "softplus",
+    "rates",
+    "decay",
+    "fine",
+    "states",
+    "index",
+    "ragged",
+    "long",
+    "memory",
+    "state",
+    "compound",
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +102,8 @@ class Probe:
 
 @dataclass(frozen=True)
 class Embed:
-    """The room in which the one-token probes are placed: ``length`` tokens, ``states`` states, ``hot`` the one in use."""
+    """The room in which the one-token probes are placed: ``length`` tokens, ``states`` states, ``hot`` the one in
+    use."""
 
     length: int = 1
     states: int = 1
@@ -100,6 +130,7 @@ def build(shape: tuple[int, int, int, int, int], softplus: bool = False, state_s
 
 
 GONE = (2.0, -100)  # A_log = −200: A underflows to 0, so every decay is exactly 1
+SLOW = (0.5, -1)  # A = −0.6: a first decay, which meets no state, stays finite even when A has lost its minus or exp
 FORGET = (1.0, 8)  # A_log = 8: a step of dt = 1 decays by e^−2981, that is to 0
 
 
@@ -131,7 +162,12 @@ class _Room:
         """One token (or ``tokens``, driven at the first) with codes ``B`` and ``C`` over the states."""
         length, n = max(self.embed.length, tokens), len(np.atleast_1d(B))
         first, used = np.arange(length) == 0, np.arange(length) < tokens
-        x = build((1, 1, length, n, 1), B=(1, np.asarray(B)[:, None] * first), C=(1, np.asarray(C)[:, None] * used), **operands)
+        x = build(
+            (1, 1, length, n, 1),
+            B=(1, np.asarray(B)[:, None] * first),
+            C=(1, np.asarray(C)[:, None] * used),
+            **operands,
+        )
         return Probe(rung, name, x, tokens if length > tokens else None, about)
 
 
@@ -140,14 +176,15 @@ FACTORINGS = (
     (2, 32), (1, -64), (0.5, -128), (1, 127), (1.984375, 64), (1, -127), (1.984375, -64), (0.25, -128), (0.5, 5),
     (2.5, 1), (0.015625, -128), (1, -2), (2, -1), (0.0078125, 100), (1, 3), (3, 1), (0.375, 8),
 )  # fmt: skip
-"""(scale, code): few products, each in several factorings, so that a value that depends on more than the product shows."""
+"""(scale, code): few products, each in several factorings, so that a value that depends on more than the product
+shows."""
 
 
 def units(embeds: Iterable[Embed]) -> list[Probe]:
     """All ones, in rooms of several sizes."""
     return [
         Probe("unit", f"all ones, {e.length} tokens, state {e.hot + 1} of {e.states}",
-              _Room(e)("unit", "").inputs, 1, {"embed": e})
+              _Room(e)("unit", "").inputs, 1 if e.length > 1 else None, {"embed": e})
         for e in embeds
     ]  # fmt: skip
 
@@ -228,7 +265,9 @@ def _cast(room: _Room) -> Iterator[Probe]:
             yield room("cast", f"{sign * u * B * C}", u=(1, u * sign), B=(1, B), C=(1, C), about={"kind": "large"})
     for code in (1, 2, 3, 5, 7, 13, 100, 127):
         for scale in (2**-25, 2**-24, 2**-20, 2**-17):
-            yield room("cast", f"{code} x {scale:g}", u=(scale, code), about={"kind": "subnormal"})
+            yield room(
+                "cast", f"{code} x {scale:g}", u=(scale * 2**12, code), C=(2**-12, 1), about={"kind": "subnormal"}
+            )
 
 
 def _precise(room: _Room, rng: np.random.Generator) -> Iterator[Probe]:
@@ -259,14 +298,80 @@ def _gate(room: _Room) -> Iterator[Probe]:
 def _bias(room: _Room) -> Iterator[Probe]:
     for dt, (scale, code) in product((0, 1), FACTORINGS):
         about = {"operand": "dt_bias", "scale": scale, "code": code, "value": scale * code, "dt": dt}
-        yield room("bias", f"bias = {scale:g} x {code}, dt = {dt}", about=about, dt=(2**-6, dt), dt_bias=(scale / 64, code),
-                   u=(64, 1))  # fmt: skip
+        yield room(
+            "bias",
+            f"bias = {scale:g} x {code}, dt = {dt}",
+            about=about,
+            dt=(2**-6, dt),
+            dt_bias=(scale / 64, code),
+            u=(64, 1),
+        )
 
 
 STEPS = (
-    -100, -90, -86, -80, -60, -40, -25, -20, -17, -15, -12, -10, -8, -6, -4, -3, -2, -1, -0.5, -0.125, 0, 0.125, 0.5, 1,
-    2, 3, 4, 4.5, 5, 5.5, 6, 7, 7.5, 8, 8.5, 9, 9.5, 10, 10.25, 10.5, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 20.5, 21, 25, 30, 40, 60, 80, 88, 89, 90, 100, 120,
-)  # fmt: skip
+    -100,
+    -90,
+    -86,
+    -80,
+    -60,
+    -40,
+    -25,
+    -20,
+    -17,
+    -15,
+    -12,
+    -10,
+    -8,
+    -6,
+    -4,
+    -3,
+    -2,
+    -1,
+    -0.5,
+    -0.125,
+    0,
+    0.125,
+    0.5,
+    1,
+    2,
+    3,
+    4,
+    4.5,
+    5,
+    5.5,
+    6,
+    7,
+    7.5,
+    8,
+    8.5,
+    9,
+    9.5,
+    10,
+    10.25,
+    10.5,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    17,
+    18,
+    19,
+    20,
+    20.5,
+    21,
+    25,
+    30,
+    40,
+    60,
+    80,
+    88,
+    89,
+    90,
+    100,
+    120,
+)
 """Arguments of softplus: both sides of every threshold in use, of the overflow of e^x and of its underflow."""
 
 
@@ -283,44 +388,135 @@ def _softplus(room: _Room) -> Iterator[Probe]:
         gain = 2.0 ** -round(np.log2(max(result, 1e-37)))
         for scale, code in {_split(value), (value or 1.0, 1 if value else 0)}:
             about = {"operand": "dt", "scale": scale, "code": code, "value": value, "bias": False}
-            yield room("softplus", f"softplus({value:g}), dt = {scale:g} x {code}", about=about, softplus=True,
-                       dt=(scale, code) if scale > 0 else (-scale, -code), u=(gain, 1))  # fmt: skip
+            yield room(
+                "softplus",
+                f"softplus({value:g}), dt = {scale:g} x {code}",
+                about=about,
+                softplus=True,
+                A_log=SLOW,
+                dt=(scale, code) if scale > 0 else (-scale, -code),
+                u=(gain, 1),
+            )
         for part in (0.5, 1.0):
             bias = value * part
             about = {"operand": "dt_bias", "value": value, "bias": True}
-            yield room("softplus", f"softplus({value - bias:g} + bias {bias:g})", about=about, softplus=True,
-                       dt=_split(value - bias), dt_bias=_split(bias), u=(gain, 1))  # fmt: skip
+            yield room(
+                "softplus",
+                f"softplus({value - bias:g} + bias {bias:g})",
+                about=about,
+                softplus=True,
+                A_log=SLOW,
+                dt=_split(value - bias),
+                dt_bias=_split(bias),
+                u=(gain, 1),
+            )
 
 
 def _rates(room: _Room) -> Iterator[Probe]:
     pairs = (
-        (1, 0), (4, 0), (1, 1), (0.25, 4), (0.015625, 64), (1, 2), (2, 1), (0.5, 4), (1, -1), (0.25, -4), (1, -2), (2, -1),
-        (0.03125, 64), (1, -4), (0.5, -8), (0.03125, -128), (0.03125, -127), (0.0625, -63.5 + 0.5), (0.03125, 127),
-        (0.03125, 100), (0.1, 7), (0.1, 30), (0.02, -128), (0.0256, -100), (0.02, 127),
-    )  # fmt: skip
+        (1, 0),
+        (4, 0),
+        (1, 1),
+        (0.25, 4),
+        (0.015625, 64),
+        (1, 2),
+        (2, 1),
+        (0.5, 4),
+        (1, -1),
+        (0.25, -4),
+        (1, -2),
+        (2, -1),
+        (0.03125, 64),
+        (1, -4),
+        (0.5, -8),
+        (0.03125, -128),
+        (0.03125, -127),
+        (0.0625, -63.5 + 0.5),
+        (0.03125, 127),
+        (0.03125, 100),
+        (0.1, 7),
+        (0.1, 30),
+        (0.02, -128),
+        (0.0256, -100),
+        (0.02, 127),
+    )
     for scale, code in pairs:
         value = scale * code
         step = 2.0 ** round(np.log2(2 * np.exp(-value)))
         for power in (1, 2):
             about = {"operand": "A_log", "scale": scale, "code": code, "value": value, "dt": step * power}
-            yield room("rates", f"A_log = {scale:g} x {code}, dt = {step * power:g}", 2, about=about,
-                       A_log=(scale, int(code)), dt=(step, [1, power]), B=(1 / step, [1, 0]), C=(4.0**power, [0, 1]))  # fmt: skip
+            yield room(
+                "rates",
+                f"A_log = {scale:g} x {code}, dt = {step * power:g}",
+                2,
+                about=about,
+                A_log=(scale, int(code)),
+                dt=(step, [1, power]),
+                B=(1 / step, [1, 0]),
+                C=(4.0**power, [0, 1]),
+            )
 
 
 def _decay(room: _Room) -> Iterator[Probe]:
-    for value in (2**-12, 2**-8, 0.01, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 40, 50, 60, 70, 80,
-                  1.37, 2.713, 5.31, 7.77, 11.73, 17.7, 23.93):
+    for value in (
+        2**-12,
+        2**-8,
+        0.01,
+        0.1,
+        0.25,
+        0.5,
+        1,
+        1.5,
+        2,
+        3,
+        4,
+        5,
+        6,
+        8,
+        10,
+        12,
+        16,
+        20,
+        30,
+        40,
+        50,
+        60,
+        70,
+        80,
+        1.37,
+        2.713,
+        5.31,
+        7.77,
+        11.73,
+        17.7,
+        23.93,
+    ):
         gain = 2.0 ** round(value * 1.4427)
         for code in (1, 2):
-            yield room("decay", f"exp(−{value:g}), dt = {value / code:g} x {code}", 2, dt=(value / code, [3 - code, code]),
-                       B=(code / (3 - code) / value, [1, 0]), C=(gain, [0, 1]), about={"value": value, "softplus": False})  # fmt: skip
+            yield room(
+                "decay",
+                f"exp(−{value:g}), dt = {value / code:g} x {code}",
+                2,
+                dt=(value / code, [3 - code, code]),
+                B=(code / (3 - code) / value, [1, 0]),
+                C=(gain, [0, 1]),
+                about={"value": value, "softplus": False},
+            )
     for value in (-4, -2, -1, 0, 1, 2, 4, 8):
         step = float(np.logaddexp(value, 0.0))
         for bias in (None, 0.5, -1):
             placed = {} if bias is None else {"dt_bias": _split(bias)}
-            yield room("decay", f"exp(−softplus({value:g})), bias {bias}", 2, softplus=True, B=(1 / step, [1, 0]),
-                       dt=_pair(value - (bias or 0)), C=(2.0 ** round(step * 1.4427), [0, 1]),
-                       about={"value": value, "softplus": True}, **placed)  # fmt: skip
+            yield room(
+                "decay",
+                f"exp(−softplus({value:g})), bias {bias}",
+                2,
+                softplus=True,
+                B=(1 / step, [1, 0]),
+                dt=_pair(value - (bias or 0)),
+                C=(2.0 ** round(step * 1.4427), [0, 1]),
+                about={"value": value, "softplus": True},
+                **placed,
+            )
 
 
 def _pair(value: float) -> tuple[float, list[int]]:
@@ -360,7 +556,9 @@ def _states(room: _Room) -> Iterator[Probe]:
 
 def _index(rng: np.random.Generator) -> Iterator[Probe]:
     def probe(name: str, shape, about, **operands) -> Probe:
-        return Probe("index", f"{name}, (b, d, l, n, g) = {shape}", build(shape, **operands), None, {**about, "shape": shape})
+        return Probe(
+            "index", f"{name}, (b, d, l, n, g) = {shape}", build(shape, **operands), None, {**about, "shape": shape}
+        )
 
     for shape in ((2, 1, 1, 1, 1), (3, 1, 1, 1, 1), (1, 2, 1, 1, 1), (1, 5, 1, 1, 1), (2, 4, 1, 1, 2), (1, 1, 5, 1, 1),
                   (1, 64, 1, 1, 1), (9, 1, 1, 1, 1)):  # fmt: skip
@@ -411,8 +609,13 @@ def _running_sum(rng: np.random.Generator, length: int) -> Probe:
 
 def _memory(rng: np.random.Generator) -> Iterator[Probe]:
     for length in (5, 9, 40, 130, 270):
-        x = build((1, 2, length, 2, 1), u=(0.25, rng.integers(-60, 60, (1, 2, length))), dt=(0.01, rng.integers(5, 60, (1, 2, length))),
-                  A_log=(0.5, rng.integers(-2, 2, (2, 2))), B=(0.25, rng.integers(-60, 60, (1, 1, 2, length))))  # fmt: skip
+        x = build(
+            (1, 2, length, 2, 1),
+            u=(0.25, rng.integers(-60, 60, (1, 2, length))),
+            dt=(0.01, rng.integers(5, 60, (1, 2, length))),
+            A_log=(0.5, rng.integers(-2, 2, (2, 2))),
+            B=(0.25, rng.integers(-60, 60, (1, 1, 2, length))),
+        )
         yield Probe("memory", f"decaying states over {length} tokens", x, None, {"length": length})
 
 
@@ -421,12 +624,19 @@ def _state(rng: np.random.Generator) -> Iterator[Probe]:
         return Probe("state", name, build(shape, **operands), None, about)
 
     yield probe("float32 state", (1, 1, 3, 1, 1), {"kind": "float"}, u=(1, [1, 3, 2]), A_log=GONE)
-    yield probe("float32 state that decays", (2, 3, 20, 2, 1), {"kind": "float"}, dt=(0.01, rng.integers(1, 90, (2, 3, 20))),
-                u=(0.1, rng.integers(-90, 90, (2, 3, 20))))  # fmt: skip
+    yield probe(
+        "float32 state that decays",
+        (2, 3, 20, 2, 1),
+        {"kind": "float"},
+        dt=(0.01, rng.integers(1, 90, (2, 3, 20))),
+        u=(0.1, rng.integers(-90, 90, (2, 3, 20))),
+    )
     for value in (*range(-9, 10, 2), 63, -63, 127, -127):
         yield probe(f"h = {value} at a scale of 2", (1, 1, 1, 1, 1), {"kind": "tie"}, B=(1, value), state_scale=2.0)
     for size, scale in product((4, 64, 100, 127, -4, -100, -127, -128), (1.0, 0.75, 0.03125)):
-        yield probe(f"h = {size} at a scale of {scale}", (1, 1, 1, 1, 1), {"kind": "range"}, B=(1, size), state_scale=scale)
+        yield probe(
+            f"h = {size} at a scale of {scale}", (1, 1, 1, 1, 1), {"kind": "range"}, B=(1, size), state_scale=scale
+        )
     for scale in (1.0, 0.37, 2.0):
         x = {"u": (1, rng.integers(-3, 4, 20)), "A_log": GONE, "B": (0.25, 3), "state_scale": scale}
         yield probe(f"running sum, state scale {scale}", (1, 1, 20, 1, 1), {"kind": "during"}, **x)
@@ -456,8 +666,23 @@ def ladder(embed: Embed = Embed(), seed: int = 0) -> list[Probe]:
     """All probes past ``repeat`` and ``unit``, in the order of the rungs.  Deterministic in ``embed`` and ``seed``."""
     room, rng = _Room(embed), np.random.default_rng(seed)
     probes = [
-        *_operands(room), *_skip(room), *_time(room), *_exactness(room), *_cast(room), *_precise(room, rng), *_gate(room),
-        *_bias(room), *_softplus(room), *_rates(room), *_decay(room), *_fine(room), *_states(room), *_index(rng),
-        *_lengths(rng), *_memory(rng), *_state(rng), *_compound(seed),
-    ]  # fmt: skip
+        *_operands(room),
+        *_skip(room),
+        *_time(room),
+        *_exactness(room),
+        *_cast(room),
+        *_precise(room, rng),
+        *_gate(room),
+        *_bias(room),
+        *_softplus(room),
+        *_rates(room),
+        *_decay(room),
+        *_fine(room),
+        *_states(room),
+        *_index(rng),
+        *_lengths(rng),
+        *_memory(rng),
+        *_state(rng),
+        *_compound(seed),
+    ]
     return sorted(probes, key=lambda probe: RUNGS.index(probe.rung))

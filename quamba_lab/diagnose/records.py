@@ -16,14 +16,22 @@ from .sandbox import Outcome, Sandbox
 __all__ = ["EMBEDS", "Findings", "Record", "judge", "measured_ladder", "measured_units", "uses"]
 
 EMBEDS = (
-    Embed(), Embed(64), Embed(1, 16), Embed(1, 16, 7), Embed(1, 4, 1), Embed(64, 16), Embed(64, 16, 7), Embed(1024, 16, 7),
-)  # fmt: skip
+    Embed(),
+    Embed(64),
+    Embed(1, 16),
+    Embed(1, 16, 7),
+    Embed(1, 4, 1),
+    Embed(64, 16),
+    Embed(64, 16, 7),
+    Embed(1024, 16, 7),
+)
 """Rooms to try: a scan that drops its ragged tail or its last state cannot be examined with one token or one state."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One probe's outcome.  ``bad_y``, ``bad_state``: outside the bound.  ``where``: (b, t, c) of the first bad y, or of
+    """One probe's outcome.  ``bad_y``, ``bad_state``: outside the bound.  ``where``: (b, t, c) of the first bad y, or
+    of
     the watched y that lies furthest out; ``observed``, ``expected``: y there.  ``again``: a second call differed."""
 
     probe: Probe
@@ -76,7 +84,15 @@ def judge(probe: Probe, limit: Bounds, outcome: Outcome, again: bool = False) ->
     elif not outside.any():
         where = (0, outcome.y.shape[1] - 1, 0)
     return Record(
-        probe, limit, outcome, bool(outside.any()), state, where, float(outcome.y[where]), float(limit.value[where]), again
+        probe,
+        limit,
+        outcome,
+        bool(outside.any()),
+        state,
+        where,
+        float(outcome.y[where]),
+        float(limit.value[where]),
+        again,
     )
 
 
@@ -115,7 +131,9 @@ def uses(x: ScanInputs) -> set[str]:
 class Findings:
     """All records of one scan.  ``call``: runs the scan on further inputs, for the rules that ask again."""
 
-    def __init__(self, records: list[Record], embed: Embed | None, call: Callable[[ScanInputs], Outcome] | Sandbox) -> None:
+    def __init__(
+        self, records: list[Record], embed: Embed | None, call: Callable[[ScanInputs], Outcome] | Sandbox
+    ) -> None:
         self.records, self.embed, self.call = records, embed, call
 
     def on(self, rung: str, **about) -> list[Record]:

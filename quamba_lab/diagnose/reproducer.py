@@ -1,6 +1,7 @@
 """A file of a few lines that shows a fault: the input, the formula, what is due and what comes.
 
-The file needs torch and the scan's own module, nothing else that is not written in it: the expected values come from the
+The file needs torch and the scan's own module, nothing else that is not written in it: the expected values come from
+the
 formula spelled out in Python floats.  Before it is handed out it is run on the scan in question.
 """
 

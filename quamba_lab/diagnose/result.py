@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 __all__ = ["Diagnosis", "Evidence"]
 
@@ -63,28 +65,27 @@ class Diagnosis:
 
     def table(self) -> pd.DataFrame:
         """The fingerprint as a table, one row per rung."""
+        import pandas as pd
+
         return pd.DataFrame([asdict(row) for row in self.fingerprint]).set_index("rung")
 
     def figure(self) -> Figure:
-        """The fingerprint: for every rung the share of probes outside their bound, in y and in the state, and how far."""
+        """The fingerprint: for every rung the share of probes outside their bound, in y and in the state, and how
+        far."""
+        from .. import plots
+
         rows = [row for row in self.fingerprint if row.probes or row.declined]
-        share = np.array([[row.y, row.state] for row in rows]) / np.array([[max(row.probes, 1)] for row in rows])
-        far = np.array([min(np.log10(1 + row.excess), 4.0) / 4 for row in rows])
-        picture = np.column_stack([share, far])
-        figure, axes = plt.subplots(figsize=(0.34 * len(rows) + 2.4, 2.3), layout="constrained")
-        image = axes.imshow(picture.T, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        axes.set_xticks(range(len(rows)), [row.rung for row in rows], rotation=90, fontsize=8)
-        axes.set_yticks(range(3), ["y outside", "state outside", "how far (log)"], fontsize=8)
-        for column, row in enumerate(rows):
-            for line, count in enumerate((row.y, row.state)):
-                if count:
-                    bright = picture[column, line] > 0.5
-                    axes.text(column, line, str(count), ha="center", va="center", fontsize=7, color="k" if bright else "w")
+        counts = np.array([[row.y, row.state, 0] for row in rows])
+        shares = counts / np.array([[max(row.probes, 1)] for row in rows])
+        shares[:, 2] = [min(np.log10(1 + row.excess), 4.0) / 4 for row in rows]
         operation = f", {self.operation}" if self.operation else ""
-        axes.set_title(f"{self.scan}: {self.verdict}{operation}", fontsize=9, loc="left")
-        figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01).set_label("share of the rung", fontsize=8)
-        plt.close(figure)
-        return figure
+        return plots.fingerprint(
+            shares.T,
+            numbers=counts.T,
+            columns=[row.rung for row in rows],
+            rows=["y outside", "state outside", "how far (log, 10⁴ = 1)"],
+            title=f"{self.scan}: {self.verdict}{operation}: probes outside their bound",
+        )
 
     def to_json(self) -> dict:
         """A JSON-ready dictionary; non-finite numbers become strings.  Times are left out: same input, same bytes."""

@@ -77,9 +77,7 @@ class Sandbox:
         try:
             result, error = self._results.get(timeout=self.time_limit)
         except queue.Empty:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(self._worker.ident), ctypes.py_object(_Abandoned)
-            )
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._worker.ident), ctypes.py_object(_Abandoned))
             return Outcome("timeout", f"the call took longer than {self.time_limit:g} s and was abandoned")
         finally:
             self.seconds += time.perf_counter() - started

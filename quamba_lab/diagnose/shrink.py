@@ -24,7 +24,8 @@ CALLS = 400
 
 @dataclass(frozen=True)
 class Smallest:
-    """``inputs`` on which ``outcome`` leaves ``limit``, in y or (``state``) in the returned state; ``repeated``: it takes a
+    """``inputs`` on which ``outcome`` leaves ``limit``, in y or (``state``) in the returned state; ``repeated``: it
+    takes a
     second call to see it."""
 
     inputs: ScanInputs

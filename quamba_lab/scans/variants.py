@@ -5,11 +5,13 @@ scans can be taken apart by moving from the one's setting to the other's a switc
 
     association   which two factors of dt·B·u are multiplied first        exp         how e^x is computed
     softplus      how log(1 + e^x) is computed                            fma         is a·h + b rounded once or twice
-    order         sequential, a tree over chunks, a block scan            contraction how Σ C·h is summed over the states
+    order         sequential, a tree over chunks, a block scan            contraction how Σ C·h is summed over the
+    states
     skip          does the sum end or begin with D·u                      gate        how ·silu(z) is associated
     rule, cast    rounding of the returned state, of y                    requantize  where the state becomes INT8
 
-``run(inputs, Variant(...))`` computes the scan.  ``TORCH_INT8`` is the point that equals :func:`torch_int8` bit for bit.
+``run(inputs, Variant(...))`` computes the scan.  ``TORCH_INT8`` is the point that equals :func:`torch_int8` bit for
+bit.
 Every stage of :class:`Arithmetic` is a method of its own: a subclass replaces one and leaves the others as they are.
 """
 
@@ -140,7 +142,8 @@ class Arithmetic:
         return B * (dt * u) if self.v.association == "B*(dt*u)" else (B * u) * dt
 
     def recurrence(self, decay: Tensor, drive: Tensor, exponent: Tensor, x: ScanInputs) -> Tensor:
-        """All states, (b, d, l, n); ``exponent`` is dt·A, for orders that add exponents instead of multiplying decays."""
+        """All states, (b, d, l, n); ``exponent`` is dt·A, for orders that add exponents instead of multiplying
+        decays."""
         if self.v.requantize in ("token", "chunk") and x.state_scale is not None:
             return self._requantized(decay, drive, x)
         if self.v.order == "sequential":
@@ -189,7 +192,8 @@ class Arithmetic:
         return a, b
 
     def _block(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """A block scan: each thread folds its own items, a doubling scan over threads, then each thread's items again."""
+        """A block scan: each thread folds its own items, a doubling scan over threads, then each thread's items
+        again."""
         length = a.shape[2]
         threads, items = self.v.threads, self.v.items
         padding = (0, 0, 0, threads * items - length)

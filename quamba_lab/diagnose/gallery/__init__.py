@@ -1,4 +1,5 @@
-"""A gallery of scans to learn from: honest ones that differ by free choices, and faulty ones with one planted fault each.
+"""A gallery of scans to learn from: honest ones that differ by free choices, and faulty ones with one planted fault
+each.
 
     honest()                    name -> Variant: sequential, trees, blocks, matrix form, fast math, FMA, FP64 ...
     faults()                    name -> Fault(operation, summary, ...): one stage of an honest scan replaced
@@ -32,7 +33,9 @@ BASES: dict[str, Variant] = {
     "torch fp32": Variant(),
     "block scan, fast math": PUBLISHED_LIKE,
     "tree of 16": Variant(order="tree", chunk=16, association="(B*u)*dt", contraction="pairwise", gate="sigmoid"),
-    "tree of 37": Variant(order="tree", chunk=37, exp="exp2", softplus="stable", skip="first", contraction="descending"),
+    "tree of 37": Variant(
+        order="tree", chunk=37, exp="exp2", softplus="stable", skip="first", contraction="descending"
+    ),
     "float64": Variant(dtype=torch.float64),
 }
 """The honest scans into which the faults are planted."""

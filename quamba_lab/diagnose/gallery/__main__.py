@@ -33,7 +33,9 @@ def main() -> int:
             wrong, total = wrong + (not right), total + 1
     innocent = [(name, diagnose(Arithmetic(variant))) for name, variant in honest().items()]
     accused = sum(found.verdict not in ("rounding", "identical") for _, found in innocent)
-    print(f"{total - wrong} of {total} planted faults named rightly; {accused} of {len(innocent)} honest scans accused.\n")
+    print(
+        f"{total - wrong} of {total} planted faults named rightly; {accused} of {len(innocent)} honest scans accused.\n"
+    )
     print("| planted | into | operation planted | operation named | runner-up | confidence | reason |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(lines))

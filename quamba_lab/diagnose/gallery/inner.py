@@ -146,10 +146,17 @@ def recurrence_faults() -> list[Fault]:
     for chunk in (5, 64, 256):
         found.append(Fault(f"carry doubled every {chunk}", "recurrence", "", chunked(chunk, lambda h, p, t: 2 * h)))
     for chunk in (4, 32, 512):
-        found.append(Fault(f"carry stale every {chunk}", "recurrence", "one chunk old", chunked(chunk, lambda h, p, t: p)))
+        found.append(
+            Fault(f"carry stale every {chunk}", "recurrence", "one chunk old", chunked(chunk, lambda h, p, t: p))
+        )
     return [
         *found,
-        Fault("carry kept from the first chunk only", "recurrence", "", chunked(16, lambda h, p, t: h if t == 16 else 0 * h)),
+        Fault(
+            "carry kept from the first chunk only",
+            "recurrence",
+            "",
+            chunked(16, lambda h, p, t: h if t == 16 else 0 * h),
+        ),
         Fault("carry not decayed every 8", "recurrence", "", undecayed(8)),
         Fault("decay of the token before", "recurrence", "a_(t−1) for a_t", method("recurrence", late)),
         Fault("state in float16", "recurrence", "", stored(torch.float16)),
@@ -167,13 +174,38 @@ def state_faults() -> list[Fault]:
     return [
         Fault("state quantized every token", "state_quantization", "", requantized("token")),
         Fault("state quantized every 16 tokens", "state_quantization", "", requantized("chunk")),
-        Fault("state rounded to even", "state_quantization", "", rule(lambda h, s: quantize_state(h, s, EVEN_SATURATE))),
-        Fault("state truncated", "state_quantization", "", rule(lambda h, s: torch.trunc(h / s).clamp(-128, 127).to(torch.int8))),
-        Fault("state wraps", "state_quantization", "",
-              rule(lambda h, s: quantize_state(h, s, RoundingRule("away", overflow="wrap")))),
-        Fault("state clipped to ±127", "state_quantization", "",
-              rule(lambda h, s: quantize_state(h, s, RoundingRule("away", low=-127)))),
-        Fault("state multiplied by its scale", "state_quantization", "", rule(lambda h, s: quantize_state(h * s, torch.ones(())))),
+        Fault(
+            "state rounded to even", "state_quantization", "", rule(lambda h, s: quantize_state(h, s, EVEN_SATURATE))
+        ),
+        Fault(
+            "state truncated",
+            "state_quantization",
+            "",
+            rule(lambda h, s: torch.trunc(h / s).clamp(-128, 127).to(torch.int8)),
+        ),
+        Fault(
+            "state wraps",
+            "state_quantization",
+            "",
+            rule(lambda h, s: quantize_state(h, s, RoundingRule("away", overflow="wrap"))),
+        ),
+        Fault(
+            "state clipped to ±127",
+            "state_quantization",
+            "",
+            rule(lambda h, s: quantize_state(h, s, RoundingRule("away", low=-127))),
+        ),
+        Fault(
+            "state multiplied by its scale",
+            "state_quantization",
+            "",
+            rule(lambda h, s: quantize_state(h * s, torch.ones(()))),
+        ),
         Fault("state not quantized", "state_quantization", "", rule(lambda h, s: h.float())),
-        Fault("state even and symmetric", "state_quantization", "", rule(lambda h, s: quantize_state(h, s, EVEN_SYMMETRIC))),
-    ]  # fmt: skip
+        Fault(
+            "state even and symmetric",
+            "state_quantization",
+            "",
+            rule(lambda h, s: quantize_state(h, s, EVEN_SYMMETRIC)),
+        ),
+    ]

@@ -87,8 +87,12 @@ def contraction_skip_gate_faults() -> list[Fault]:
         Fault("states past the 8th missing", "contraction", "", contraction(lambda h, C: (h * C)[..., :8].sum(-1))),
         Fault("C·h in float16", "contraction", "", contraction(lambda h, C: to(torch.float16)(h * C).sum(-1))),
         Fault("Σ C·h accumulated in float16", "contraction", "", contraction(accumulate_half)),
-        Fault("h and C in bfloat16 for Σ C·h", "contraction", "",
-              contraction(lambda h, C: (to(torch.bfloat16)(h) * to(torch.bfloat16)(C)).sum(-1))),
+        Fault(
+            "h and C in bfloat16 for Σ C·h",
+            "contraction",
+            "",
+            contraction(lambda h, C: (to(torch.bfloat16)(h) * to(torch.bfloat16)(C)).sum(-1)),
+        ),
         Fault("states read in reverse by C", "contraction", "", contraction(lambda h, C: (h.flip(-1) * C).sum(-1))),
         Fault("C squared", "contraction", "", contraction(lambda h, C: (h * C * C).sum(-1))),
         Fault("D missing", "skip", "", skip(lambda D, u: 0 * u)),
@@ -105,8 +109,13 @@ def contraction_skip_gate_faults() -> list[Fault]:
         Fault("GELU for SiLU", "gate", "", gate(lambda v, z: v * F.gelu(z))),
         Fault("SiLU in bfloat16", "gate", "", gate(lambda v, z: v * to(torch.bfloat16)(F.silu(z)))),
         Fault("SiLU in float16", "gate", "", gate(lambda v, z: v * to(torch.float16)(F.silu(z)))),
-        Fault("SiLU overflows", "gate", "NaN above 88", gate(lambda v, z: v * z * torch.exp(z.float()) / (1 + torch.exp(z.float())))),
-    ]  # fmt: skip
+        Fault(
+            "SiLU overflows",
+            "gate",
+            "NaN above 88",
+            gate(lambda v, z: v * z * torch.exp(z.float()) / (1 + torch.exp(z.float()))),
+        ),
+    ]
 
 
 def cast_faults() -> list[Fault]:
@@ -126,7 +135,19 @@ def cast_faults() -> list[Fault]:
         Fault("y returned as bfloat16", "output_cast", "", cast(lambda y: y.bfloat16())),
         Fault("y saturates", "output_cast", "65504 where inf is due", switch("saturate")),
         Fault("y rounded with ties away", "output_cast", "", cast(away)),
-        Fault("y flushes subnormals", "output_cast", "", cast(lambda y: torch.where(y.abs() < 2.0**-14, 0 * y, y).half())),
-        Fault("y rounded down", "output_cast", "", cast(lambda y: torch.where(
-            y.half().to(y.dtype) > y, torch.nextafter(y.half(), torch.full_like(y, -float("inf")).half()), y.half()))),
-    ]  # fmt: skip
+        Fault(
+            "y flushes subnormals", "output_cast", "", cast(lambda y: torch.where(y.abs() < 2.0**-14, 0 * y, y).half())
+        ),
+        Fault(
+            "y rounded down",
+            "output_cast",
+            "",
+            cast(
+                lambda y: torch.where(
+                    y.half().to(y.dtype) > y,
+                    torch.nextafter(y.half(), torch.full_like(y, -float("inf")).half()),
+                    y.half(),
+                )
+            ),
+        ),
+    ]

@@ -21,7 +21,9 @@ def layout_faults() -> list[Fault]:
         return method("per_channel", lambda a, f, v, x: change(v, x))
 
     def mapped(name: str, change: Callable) -> Callable[[Variant], Scan]:
-        return around(lambda x: replace(x, **{name: getattr(x, name).map(change)}) if getattr(x, name) is not None else x)
+        return around(
+            lambda x: replace(x, **{name: getattr(x, name).map(change)}) if getattr(x, name) is not None else x
+        )
 
     def tail(multiple: int, change: Callable) -> Callable[[Variant], Scan]:
         def output(o: ScanOutput, x: ScanInputs) -> ScanOutput:
@@ -43,9 +45,19 @@ def layout_faults() -> list[Fault]:
         return around(None, lambda o, x: replace(o, y=change(o.y)))
 
     return [
-        Fault("groups exchanged", "layout", "", group(lambda v, x: v.transpose(2, 3).flip(1).repeat_interleave(x.channels // x.groups, 1))),
+        Fault(
+            "groups exchanged",
+            "layout",
+            "",
+            group(lambda v, x: v.transpose(2, 3).flip(1).repeat_interleave(x.channels // x.groups, 1)),
+        ),
         Fault("groups interleaved", "layout", "c mod g", group(interleaved)),
-        Fault("first group for all", "layout", "", group(lambda v, x: v.transpose(2, 3)[:, :1].expand(-1, x.channels, -1, -1))),
+        Fault(
+            "first group for all",
+            "layout",
+            "",
+            group(lambda v, x: v.transpose(2, 3)[:, :1].expand(-1, x.channels, -1, -1)),
+        ),
         Fault("batch items exchanged", "layout", "", y(lambda v: v.flip(0))),
         Fault("B of the next batch item", "layout", "", mapped("B", lambda v: v.roll(1, 0))),
         Fault("channels exchanged", "layout", "", y(lambda v: v.roll(1, 2))),
@@ -58,7 +70,7 @@ def layout_faults() -> list[Fault]:
         Fault("last token of an odd length doubled", "layout", "", tail(2, lambda v, whole: 2 * v[:, whole:])),
         Fault("time reversed", "layout", "", y(lambda v: v.flip(1))),
         Fault("u one token late", "layout", "", mapped("u", lambda v: v.roll(1, 2))),
-    ]  # fmt: skip
+    ]
 
 
 def determinism_faults() -> list[Fault]:
@@ -79,18 +91,40 @@ def determinism_faults() -> list[Fault]:
 
     generator = torch.Generator().manual_seed(7)
     return [
-        Fault("every second call a little larger", "determinism", "",
-              counting(lambda y, n, last: y * (1 + 2.0**-9) if n % 2 else y)),
+        Fault(
+            "every second call a little larger",
+            "determinism",
+            "",
+            counting(lambda y, n, last: y * (1 + 2.0**-9) if n % 2 else y),
+        ),
         Fault("every seventh call wrong", "determinism", "", counting(lambda y, n, last: y + 1 if n % 7 == 0 else y)),
-        Fault("noise of one ulp", "determinism", "",
-              counting(lambda y, n, last: y * (1 + 2.0**-10 * torch.randint(0, 2, y.shape, generator=generator)).half())),
-        Fault("the last call leaks", "determinism", "",
-              counting(lambda y, n, last: y if last is None else y + 0.01 * last.flatten()[:1].nan_to_num(0, 0, 0))),
-        Fault("larger in a larger batch", "determinism", "",
-              around(None, lambda o, x: replace(o, y=o.y * (1 + 2.0**-8 * (x.batch - 1))))),
-        Fault("mean of the batch leaks", "determinism", "",
-              around(None, lambda o, x: replace(o, y=o.y + (0.01 * (o.y - o.y.float().mean(0).half())).nan_to_num(0, 0, 0)))),
-    ]  # fmt: skip
+        Fault(
+            "noise of one ulp",
+            "determinism",
+            "",
+            counting(lambda y, n, last: y * (1 + 2.0**-10 * torch.randint(0, 2, y.shape, generator=generator)).half()),
+        ),
+        Fault(
+            "the last call leaks",
+            "determinism",
+            "",
+            counting(lambda y, n, last: y if last is None else y + 0.01 * last.flatten()[:1].nan_to_num(0, 0, 0)),
+        ),
+        Fault(
+            "larger in a larger batch",
+            "determinism",
+            "",
+            around(None, lambda o, x: replace(o, y=o.y * (1 + 2.0**-8 * (x.batch - 1)))),
+        ),
+        Fault(
+            "mean of the batch leaks",
+            "determinism",
+            "",
+            around(
+                None, lambda o, x: replace(o, y=o.y + (0.01 * (o.y - o.y.float().mean(0).half())).nan_to_num(0, 0, 0))
+            ),
+        ),
+    ]
 
 
 def own_verdict_faults() -> list[Fault]:
@@ -115,8 +149,16 @@ def own_verdict_faults() -> list[Fault]:
         Fault("raises always", None, "", around(raising), "error"),
         Fault("raises at some lengths", None, "", around(odd), "error"),
         Fault("hangs past four tokens", None, "", around(endless), "timeout"),
-        Fault("returns (b, d, l)", "layout", "", around(None, lambda o, x: replace(o, y=o.y.transpose(1, 2)[..., None])), "invalid output"),
-        Fault("returns float32", "output_cast", "", around(None, lambda o, x: replace(o, y=o.y.float())), "invalid output"),
+        Fault(
+            "returns (b, d, l)",
+            "layout",
+            "",
+            around(None, lambda o, x: replace(o, y=o.y.transpose(1, 2)[..., None])),
+            "invalid output",
+        ),
+        Fault(
+            "returns float32", "output_cast", "", around(None, lambda o, x: replace(o, y=o.y.float())), "invalid output"
+        ),
         Fault("returns nothing", None, "", around(None, lambda o, x: None), "invalid output"),
         Fault("writes into u", None, "", around(writing), "mutates inputs"),
-    ]  # fmt: skip
+    ]
