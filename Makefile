@@ -14,7 +14,7 @@ OUTPUT ?= reports
 ARGS ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 ARCHITECTURES := sm_80 sm_90 sm_100
 
 .DEFAULT_GOAL := help

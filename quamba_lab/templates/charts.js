@@ -200,7 +200,7 @@
   }
 
   function drawTable(figure, chart, frame) {
-    const box = el("div", { class: "scroll", tabindex: "0" }, figure), table = el("table", {}, box);
+    const box = el("div", { class: frame.rows.length > 15 ? "scroll tall" : "scroll", tabindex: "0" }, figure), table = el("table", {}, box);
     const head = el("tr", {}, el("thead", {}, table));
     frame.columns.forEach((c, i) => el("th", { scope: "col", class: frame.rows.length && finite(frame.rows[0][i]) ? "number" : "" }, head, c));
     const body = el("tbody", {}, table);
