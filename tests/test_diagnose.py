@@ -235,6 +235,6 @@ def test_variants_refuse_unknown_switches():
 
 
 def test_shape_errors_are_found_before_anything_else():
-    found = diagnose(lambda x: ScanOutput(torch.zeros(1, 1, 1), None))
+    found = diagnose(lambda x: ScanOutput(torch.zeros(1, 1, 1).half(), None))
     assert found.verdict == "invalid output"
     assert found.operation == "layout"

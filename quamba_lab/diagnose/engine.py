@@ -12,7 +12,8 @@ from tqdm import tqdm
 from .. import scans
 from ..scans import ScanInputs
 from .bounds import Precision
-from .decide import Finding, decide
+from .decide import decide
+from .finding import Finding
 from .probes import RUNGS, Embed, Probe
 from .records import Findings, Record, judge, measured_ladder, measured_units, uses
 from .reproducer import write_reproducer

@@ -16,7 +16,7 @@ import torch
 
 from ..scans import ScanInputs, ScanOutput
 from .bounds import Bounds
-from .decide import Finding
+from .finding import Finding
 from .sandbox import Outcome
 from .shrink import Smallest
 

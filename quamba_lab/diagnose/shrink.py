@@ -14,7 +14,7 @@ import torch
 from ..quantized import Quantized
 from ..scans import ScanError, ScanInputs
 from .bounds import Bounds, Precision, bounds
-from .decide import Finding
+from .finding import Finding
 from .sandbox import Outcome
 
 __all__ = ["Smallest", "shrink"]
