@@ -111,9 +111,15 @@ _OPERATIONS = {
         "2 ULP or better; the fast exp2 of a GPU adds up to 2u |dt·A|.",
     ),
     "drive": (6.0, "Products of three dequantized operands in any association: at most 5 roundings."),
-    "recurrence": (3.0, "One product and one sum, fused or not, relative to |a·h| + |b|."),
+    "recurrence": (
+        40.0,
+        "Relative to H_t = a·H + |b|. One by one: 3. In a tree over 2048 tokens: 3 roundings on each of 11 levels and "
+        "for a thread's own items.",
+    ),
     "contraction": (20.0, "n + 4 roundings for n = 16 states in any order, relative to the sum of |C·h|."),
-    "skip": (4.0, "D, D·u and one sum: 3 roundings relative to |contraction| + |D·u|."),
+    "skip": (
+        24.0, "As the contraction, which may start from D·u, and 3 roundings of D·u, relative to both magnitudes.",
+    ),
     "gate": (10.0, "z, exp of 2 ULP, one sum, one division of 2 ULP, two products."),
     "output_cast": (1.0, "One rounding to nearest in float16, whose unit roundoff counts here."),
 }  # fmt: skip

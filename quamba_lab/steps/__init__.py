@@ -13,16 +13,30 @@ Every result is frozen and has ``verdict``, ``status``, ``table()``, ``tables()`
 """
 
 from .dequantization import Dequantization, dequantization
+from .inside_the_scan import InsideTheScan, inside_the_scan
 from .is_it_real import IsItReal, is_it_real
 from .result import StepResult
+from .scan_inputs import ScanInputsResult, scan_inputs
+from .scan_outputs import ScanOutputs, scan_outputs
+from .summary import Verdict, compare_modes, exit_code, summary
 from .workbook import Workbook, WorkbookError
 
 __all__ = [
     "Dequantization",
+    "InsideTheScan",
     "IsItReal",
+    "ScanInputsResult",
+    "ScanOutputs",
     "StepResult",
+    "Verdict",
     "Workbook",
     "WorkbookError",
+    "compare_modes",
     "dequantization",
+    "exit_code",
+    "inside_the_scan",
     "is_it_real",
+    "scan_inputs",
+    "scan_outputs",
+    "summary",
 ]

@@ -27,7 +27,7 @@ from ..scans import ScanOutput
 from ..scans.variants import TORCH_INT8, Variant
 from ..scans.variants import run as run_variant
 
-__all__ = ["FLOOR", "REORDERINGS", "Reordering", "stochastic_ulp"]
+__all__ = ["FLOOR", "REORDERINGS", "Reordering", "other_tree", "stochastic_ulp"]
 
 BUCKETS = (128, 256, 512, 1024, 2048)
 """Lengths up to which the published scan keeps one shape of its tree (facts of its launcher)."""
@@ -45,7 +45,7 @@ def stochastic_ulp(y: Tensor, generator: torch.Generator) -> Tensor:
     return bits.view(torch.float16)
 
 
-def _other_tree(scan: str) -> Variant:
+def other_tree(scan: str) -> Variant:
     """The nearest arithmetic to ``scan`` whose recurrence is joined in chunks of 16 by doubling."""
     if scan == "published":
         return Variant(
@@ -95,7 +95,7 @@ class Reordering:
         elif self.tree:
 
             def again(module: Any, args: tuple, output: ScanOutput) -> ScanOutput:
-                return run_variant(args[0], _other_tree(module.scan))
+                return run_variant(args[0], other_tree(module.scan))
 
             handles = [layer.scan.register_forward_hook(again) for layer in model.layers]
         try:

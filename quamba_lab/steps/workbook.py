@@ -289,11 +289,12 @@ class Workbook:
         key = ("inputs", self.row(mode).name, item)
         if key not in self._kept:
             view = self.view(mode)
-            pairs = self._layer_inputs(mode, item)
+            pairs = self.layer_inputs(mode, item)
             self._kept[key] = [part.scan_inputs(*pair) for part, pair in zip(view.layers, pairs, strict=False)]
         return self._kept[key][self.check_layers([layer])[0]]
 
-    def _layer_inputs(self, mode: str | Mode, item: int) -> list:
+    def layer_inputs(self, mode: str | Mode, item: int) -> list:
+        """(hidden, residual) as each layer, and last the head, receives them in the mode's free run."""
         key = ("layer_inputs", self.row(mode).name, item)
         if key not in self._kept:
             self._kept[key] = self.view(mode).layer_inputs(self.tokens(item))
@@ -309,6 +310,16 @@ class Workbook:
             self._kept[key] = {where: trace[where] for where in trace}
         return self._kept[key]
 
+    def reordered(self, mode: str | Mode, reordering: str, item: int = 0) -> Stages:
+        """Every stage of the mode's own run of one item under a legal reordering that keeps the item's length."""
+        key = ("reordered", self.row(mode).name, reordering, item)
+        if key not in self._kept:
+            view = self.view(mode)
+            with REORDERINGS[reordering].installed(view, self.seed), Trace(view) as trace:
+                view(self.tokens(item))
+            self._kept[key] = {where: trace[where] for where in trace}
+        return self._kept[key]
+
     def lockstep(
         self, reference: str | Mode, mode: str | Mode, item: int = 0,
         stages: Sequence[str] = (*STAGES, *ROUNDING_STAGES),
@@ -317,7 +328,7 @@ class Workbook:
         key = ("lockstep", self.row(reference).name, self.row(mode).name, item, tuple(stages))
         if key not in self._kept:
             view = self.view(mode)
-            pairs = self._layer_inputs(reference, item)
+            pairs = self.layer_inputs(reference, item)
             with Trace(view, stages=stages) as trace:
                 for layer in range(self.layers):
                     view.run_layer(layer, *pairs[layer])

@@ -1,0 +1,157 @@
+"""The ladder of the scan's operations: after each one, the error against FP64, and what the operation itself adds.
+
+From one scan's taps two errors follow. The *accumulated* error is the tap against the FP64 scan's.  The *local* error is
+the tap against the same operation done in FP64 on the scan's own previous taps: with equal inputs, what this operation
+adds.  Local errors are counted in unit roundoffs of the magnitudes that enter, so they can be held against a bound that
+follows from the operation (quamba_lab/thresholds.py), not against a tuned tolerance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .. import scans
+from ..compare import difference, relative_rms
+from ..scans import ScanInputs
+from ..scans.oracle import oracle_taps
+from ..thresholds import operation_bound, unit_roundoff
+
+__all__ = ["LADDER", "Local", "ladder_table", "local_errors"]
+
+LADDER = ("softplus", "decay", "drive", "recurrence", "contraction", "skip", "gate", "output_cast")
+"""The tapped operations in order of computation; dequantization, before them, is step 3's."""
+
+
+FLUSHED = torch.finfo(torch.float32).tiny / unit_roundoff(torch.float32)
+"""Added to a magnitude so that flushing numbers below the smallest normal float32 to zero counts as one unit."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """One operation's own error: the largest, in unit roundoffs of what enters, where, and its RMS."""
+
+    units: float
+    place: tuple[int, ...]
+    rms: float
+
+
+def _exact(x: ScanInputs, taps: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """For each operation: its FP64 result on the scan's own previous taps, and the magnitude its error scales with."""
+    f64 = torch.float64
+    t = {name: value.double() for name, value in taps.items()}
+    u, dt = x.u.dequantize(f64), x.dt.dequantize(f64)  # (b, d, l)
+    size = dt.abs()
+    if x.dt_bias is not None:
+        bias = x.dt_bias.dequantize(f64)[None, :, None]
+        dt, size = dt + bias, size + bias.abs()
+    A = -torch.exp(x.A_log.dequantize(f64))
+    per_group = x.channels // x.groups
+    B = x.B.dequantize(f64).repeat_interleave(per_group, 1).transpose(2, 3)  # (b, d, l, n)
+    C = x.C.dequantize(f64).repeat_interleave(per_group, 1).transpose(2, 3)
+    out: dict[str, tuple[Tensor, Tensor]] = {}
+    if x.softplus:
+        step = torch.logaddexp(dt, torch.zeros((), dtype=f64, device=dt.device))
+        # d softplus / d dt = sigmoid(dt): an error of the sum dt + bias is passed on by that factor. The 1
+        # is for forms that add 1 + exp(dt) before the log, which costs a unit of 1 and not of a small result.
+        scale = step + torch.sigmoid(dt) * size + 1.0
+    else:
+        step, scale = dt, size
+    out["softplus"] = (step, scale)
+    exponent = t["softplus"][..., None] * A[None, :, None, :]
+    decay = torch.exp(exponent)
+    out["decay"] = (decay, decay * (1 + exponent.abs()) + FLUSHED)
+    drive = (t["softplus"] * u)[..., None] * B
+    out["drive"] = (drive, drive.abs() + FLUSHED)
+    previous = torch.cat([torch.zeros_like(t["recurrence"][:, :, :1]), t["recurrence"][:, :, :-1]], 2)
+    kept = t["decay"] * previous
+    out["recurrence"] = (kept + t["drive"], _history(t["decay"], t["drive"]))
+    terms = t["recurrence"] * C
+    magnitude = terms.abs().sum(-1)
+    contraction = terms.sum(-1)
+    out["contraction"] = (contraction, magnitude)
+    skip = contraction
+    if x.D is not None:
+        direct = x.D.dequantize(f64)[None, :, None] * u
+        skip, magnitude = contraction + direct, magnitude + direct.abs()
+    out["skip"] = (skip, magnitude)
+    gate = t["skip"]
+    if x.z is not None:
+        z = x.z.dequantize(f64)
+        gate = t["skip"] * z * torch.sigmoid(z)
+        out["gate"] = (gate, gate.abs() * (1 + z.abs()))
+    else:
+        out["gate"] = (gate, gate.abs())
+    cast = t["gate"].transpose(1, 2)
+    out["output_cast"] = (cast, cast.abs() + torch.finfo(torch.float16).tiny)
+    return out
+
+
+def _history(decay: Tensor, drive: Tensor) -> Tensor:
+    """The running size of the recurrence, H_t = a_t·H_(t-1) + |b_t|: what a state's rounding errors scale with in any
+    order of summation; a tree adds terms that later cancel."""
+    size = torch.zeros_like(drive[:, :, 0])
+    out = torch.empty_like(drive)
+    for t in range(drive.shape[2]):
+        size = decay[:, :, t] * size + drive[:, :, t].abs()
+        out[:, :, t] = size
+    return out
+
+
+def local_errors(x: ScanInputs, taps: dict[str, Tensor]) -> dict[str, Local]:
+    """Each tapped operation's own error; operations that the scan does not tap are left out."""
+    found = {}
+    needed = set(LADDER) - {"output_cast"}
+    if not needed <= taps.keys():
+        return found
+    for name, (exact, magnitude) in _exact(x, taps).items():
+        if name not in taps:
+            continue
+        got = taps[name].double()
+        unit = unit_roundoff(torch.float16 if name == "output_cast" else torch.float32)
+        error = (got - exact).abs()
+        units = torch.where(error == 0, torch.zeros_like(error), error / (unit * magnitude)).nan_to_num(
+            nan=float("inf")
+        )
+        worst = int(units.argmax())
+        place = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), units.shape))
+        found[name] = Local(float(units.flatten()[worst]), place, relative_rms(got, exact))
+    return found
+
+
+def ladder_table(x: ScanInputs, scan_a: str, scan_b: str, names: tuple[str, str]) -> tuple[pd.DataFrame, dict]:
+    """One row per operation for two scans on the same inputs, and the taps: {"a", "b", "oracle": {operation: tensor}}.
+
+    A scan without taps has NaN in its columns.
+    """
+    truth = oracle_taps(x)
+    taps = {}
+    for side, scan in (("a", scan_a), ("b", scan_b)):
+        tapped = scans.get(scan).taps
+        taps[side] = tapped(x) if tapped is not None and scans.unavailable(scan) is None else {}
+    local = {side: local_errors(x, found) for side, found in taps.items()}
+    rows = []
+    for name in LADDER:
+        row = {"operation": name, "bound_units": operation_bound(name)}
+        for side, mode in zip("ab", names, strict=True):
+            got = taps[side].get(name)
+            exact = truth["gate"].transpose(1, 2) if name == "output_cast" else truth[name]
+            own = local[side].get(name)
+            row[f"error_of_{side}"] = relative_rms(got.double(), exact) if got is not None else float("nan")
+            row[f"local_units_{side}"] = own.units if own else float("nan")
+            row[f"local_rms_{side}"] = own.rms if own else float("nan")
+            row[f"local_place_{side}"] = "" if own is None or own.units == 0 else str(own.place)
+            row[f"mode_{side}"] = mode
+        a, b = taps["a"].get(name), taps["b"].get(name)
+        if a is not None and b is not None:
+            d = difference(a, b if a.dtype == b.dtype else b.to(a.dtype))
+            row |= {
+                "equal": d.equal, "share_differing": d.share, "difference_rms": d.relative_rms,
+                "first_difference": "" if d.first is None else str(d.first),
+                "max_ulp": float("nan") if d.max_ulp is None else d.max_ulp,
+            }  # fmt: skip
+        rows.append(row)
+    return pd.DataFrame(rows), {**taps, "oracle": truth}
