@@ -56,9 +56,9 @@ template <int N, int S, int CB, int TT, bool ALIGNED, bool TAPS>
 __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x) {
   constexpr int P = N / S, T = CB * P, G = P < 8 ? P : 8;
   constexpr int R = TT / P < 4 ? 4 : TT / P > 16 ? 16 : TT / P;
-  constexpr int RB = 2 * N * TT / T < 4 ? 4 : 2 * N * TT / T > 16 ? 16 : 2 * N * TT / T;
+  constexpr int RB = N * TT / T < 4 ? 4 : N * TT / T > 16 ? 16 : N * TT / T;
   constexpr int kRuns = CB * TT / R, kItems = (kRuns + T - 1) / T;
-  constexpr int kWeightRuns = 2 * N * TT / RB, kWeightItems = (kWeightRuns + T - 1) / T;
+  constexpr int kWeightRuns = N * TT / RB, kWeightItems = (kWeightRuns + T - 1) / T;
   static_assert(S % 2 == 0 && S * P == N && P <= 32 && T % 32 == 0 && TT % G == 0 && TT % 4 == 0, "layout");
   extern __shared__ __align__(16) unsigned char shared[];
   double2 *logs = reinterpret_cast<double2 *>(shared);                                 // [128]
@@ -102,15 +102,15 @@ __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x
       const signed char *first_z = x.z ? x.z : x.u;               // without z every gate is the same
       const signed char *at_u = x.u + row, *at_dt = x.dt + row, *at_z = first_z + row;
       Pending<R, ALIGNED> raw_u[kItems], raw_dt[kItems], raw_z[kItems];
-      Pending<RB, ALIGNED> raw_weights[kWeightItems];
-      const signed char *at_weights[kWeightItems];
-      bool has_weights[kWeightItems];
+      Pending<RB, ALIGNED> raw_B[kWeightItems], raw_C[kWeightItems];
+      const long long weight_row = (static_cast<long long>(item) * x.groups + group) * x.states * length;
+      const signed char *at_B[kWeightItems], *at_C[kWeightItems];
 #pragma unroll
       for (int m = 0; m < kWeightItems; ++m) {
-        const int run = tid + m * T, which = run % (2 * N);
-        at_weights[m] = (which < N ? x.B : x.C) + run / (2 * N) * RB +
-                        ((static_cast<long long>(item) * x.groups + group) * x.states + which % N) * length;
-        has_weights[m] = which % N < x.states && (kWeightRuns % T == 0 || run < kWeightRuns);
+        const int run = tid + m * T;
+        const long long at = weight_row + static_cast<long long>(run % N) * length + run / N * RB;
+        at_B[m] = x.B + at;
+        at_C[m] = x.C + at;
       }
       auto fetch = [&](int t0) {
 #pragma unroll
@@ -124,9 +124,10 @@ __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x
 #pragma unroll
         for (int m = 0; m < kWeightItems; ++m) {
           const int run = tid + m * T;
-          const signed char *base = run % (2 * N) < N ? x.B : x.C;
-          raw_weights[m].fetch(at_weights[m] + t0, has_weights[m] && t0 + run / (2 * N) * RB < length, base,
-                               base + weight_total);
+          const bool inside =
+              t0 + run / N * RB < length && run % N < x.states && (kWeightRuns % T == 0 || run < kWeightRuns);
+          raw_B[m].fetch(at_B[m] + t0, inside, x.B, x.B + weight_total);
+          raw_C[m].fetch(at_C[m] + t0, inside, x.C, x.C + weight_total);
         }
       };
       auto prepare = [&](int tile) {
@@ -167,11 +168,11 @@ __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x
 #pragma unroll
         for (int m = 0; m < kWeightItems; ++m) {
           if (kWeightRuns % T != 0 && tid + m * T >= kWeightRuns) break;
-          const int run = tid + m * T, which = run % (2 * N), t = run / (2 * N) * RB;
-          const Run<RB> r = raw_weights[m].take(at_weights[m] + t0);   // beyond n or the end: any finite number will do
-          float *at = weights + t * 2 * N + which % N / S * 2 * S + which / N * S + which % S;
+          const Run<RB> B = raw_B[m].take(at_B[m] + t0), C = raw_C[m].take(at_C[m] + t0);
+          float *at = weights + (tid + m * T) / N * RB * 2 * N;     // beyond n or the end: any number does
 #pragma unroll
-          for (int k = 0; k < RB; ++k) at[k * 2 * N] = code(r.w[k / 4], k % 4);
+          for (int k = 0; k < RB; ++k)
+            store_weights<S>(at + k * 2 * N, (tid + m * T) % N, code(B.w[k / 4], k % 4), code(C.w[k / 4], k % 4));
         }
       };
       auto store = [&](int tile) {
@@ -213,7 +214,8 @@ __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x
     const long long per_step = static_cast<long long>(x.batch) * x.channels * length, per_state = per_step * x.states;
     const long long row = (static_cast<long long>(item) * x.channels + channel) * length;
 #pragma unroll
-    for (int i = 0; i < S; ++i) h[i] = 0.0f;
+    for (int i = 0; i < S; ++i)
+      h[i] = j * S + i < x.states ? load_state(x, (static_cast<long long>(item) * x.channels + channel) * x.states + j * S + i, 1.0 / (s_B * s_u)) : 0.0f;
     __syncthreads();
     for (int tile = 0; tile < tiles; ++tile) {
       const float4 *steps = all_steps + (tile & 1) * (TT / 2 * CB) + c;
@@ -223,34 +225,37 @@ __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x
       float results[TT / G];                                      // stored last: a store would hold back later loads
 #pragma unroll
       for (int t = 0; t < TT; t += G) {
-        float part[G];
+        float part[G], decay[G][S], drive[G][S], C[G][S];
 #pragma unroll
         for (int k = 0; k < G; ++k) {
           const float4 two = steps[(t + k) / 2 * CB];
           const float dt = (t + k) & 1 ? two.z : two.x, w = (t + k) & 1 ? two.w : two.y;
-          const float4 *weight = reinterpret_cast<const float4 *>(weights + (t + k) * 2 * N);
-          float BC[2 * S];
-#pragma unroll
-          for (int i = 0; i < S / 2; ++i) {
-            const float4 v = weight[i];
-            BC[4 * i] = v.x; BC[4 * i + 1] = v.y; BC[4 * i + 2] = v.z; BC[4 * i + 3] = v.w;
-          }
+          float B[S];
+          load_weights<S>(weights + (t + k) * 2 * N, B, C[k]);
 #pragma unroll
           for (int i = 0; i < S; ++i) {
-            const float decay = ex2(__fmaf_rn(dt, rate[i], centre[i])), drive = __fmul_rn(w, BC[i]);
-            h[i] = __fmaf_rn(decay, h[i], drive);
+            decay[k][i] = ex2(__fmaf_rn(dt, rate[i], centre[i]));
+            drive[k][i] = __fmul_rn(w, B[i]);
+          }
+          if constexpr (TAPS)
+            if (tile * TT + t + k < length && c < count && j == 0) x.taps[row + tile * TT + t + k] = dt;
+        }
+#pragma unroll
+        for (int k = 0; k < G; ++k) {
+#pragma unroll
+          for (int i = 0; i < S; ++i) {
+            h[i] = __fmaf_rn(decay[k][i], h[i], drive[k][i]);
             if constexpr (TAPS) {
               const int time = tile * TT + t + k, n = j * S + i;
               if (time < length && c < count && n < x.states) {
                 float *at = x.taps + per_step + (row + time) * x.states + n;
-                at[0] = decay;
-                at[per_state] = static_cast<float>(drive * (s_B * s_u));
+                at[0] = decay[k][i];
+                at[per_state] = static_cast<float>(drive[k][i] * (s_B * s_u));
                 at[2 * per_state] = static_cast<float>(h[i] * (s_B * s_u));
-                if (n == 0) x.taps[row + time] = dt;
               }
             }
           }
-          part[k] = contract<S>(h, BC + S);
+          part[k] = contract<S>(h, C[k]);
         }
         const float sum = reduce<P, G>(part, j);
         const int at = t + (G == 1 ? 0 : j % G);

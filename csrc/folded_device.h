@@ -8,6 +8,7 @@ namespace folded {
 struct Arguments {
   const signed char *u, *dt, *B, *C, *z, *A_log, *D, *bias;       // z, D, bias may be null
   const float *s_u, *s_dt, *s_B, *s_C, *s_z, *s_A, *s_D, *s_bias, *s_state;  // s_state null: the state as FP32
+  const float *initial;                                           // (b, d, n) in real units; null: zero
   void *y, *last_state;                                           // half (b, l, d); float or int8 (b, d, n)
   float *taps;                                                    // of the tapped build, see folded.cu
   int batch, channels, length, states, groups, softplus;
@@ -116,6 +117,25 @@ struct Pending {
   }
 };
 
+// B and C of a step in shared memory: for each lane of a channel its S values of B, then its S values of C.
+template <int S>
+__device__ __forceinline__ void store_weights(float *step, int n, float B, float C) {
+  step[n / S * 2 * S + n % S] = B;
+  step[n / S * 2 * S + n % S + S] = C;
+}
+
+template <int S>
+__device__ __forceinline__ void load_weights(const float *at, float (&B)[S], float (&C)[S]) {
+  float w[2 * S];
+#pragma unroll
+  for (int i = 0; i < S / 2; ++i) {
+    const float4 v = reinterpret_cast<const float4 *>(at)[i];
+    w[4 * i] = v.x; w[4 * i + 1] = v.y; w[4 * i + 2] = v.z; w[4 * i + 3] = v.w;
+  }
+#pragma unroll
+  for (int i = 0; i < S; ++i) { B[i] = w[i]; C[i] = w[S + i]; }
+}
+
 // ------------------------------------------------------------------------------------------------------------ tables
 
 // FP64 to FP32, to nearest, in integer arithmetic: the conversion unit shares its pipe with ex2.  From 2^-126 up.
@@ -161,7 +181,7 @@ __device__ __forceinline__ float ex2_centre(float p) {
 // sum h C over the S states of a lane: chains of four, then a binary tree.  With four states a lane or more every
 // layout adds in the same order, so y has the same bits.
 template <int S>
-__device__ __forceinline__ float contract(const float (&h)[S], const float *C) {
+__device__ __forceinline__ float contract(const float (&h)[S], const float (&C)[S]) {
   if constexpr (S == 2) {
     return __fmaf_rn(h[1], C[1], __fmul_rn(h[0], C[0]));
   } else {
@@ -181,6 +201,11 @@ __device__ __forceinline__ float contract(const float (&h)[S], const float *C) {
 }
 
 // ------------------------------------------------------------------------------------------------------- the results
+
+// The state before the first step, in units of s_B s_u; unit = 1 / (s_B s_u).
+__device__ __forceinline__ float load_state(const Arguments &x, long long at, double unit) {
+  return x.initial ? static_cast<float>(x.initial[at] * unit) : 0.0f;
+}
 
 // The last state in real units: FP32, or INT8 with ties away from zero, saturated.
 __device__ __forceinline__ void store_state(const Arguments &x, long long at, float h, double unit) {

@@ -1,4 +1,4 @@
-// The `folded` scan on the GPU where channels are many: one or two lanes a channel, tables of all 256 steps.
+// The `folded` scan on the GPU where channels are many: few lanes a channel, a table of all 256 steps.
 //
 // A team of CB P threads owns CB channels of one item; NB teams of a block share the table of steps and take items in
 // turn.  A lane reads its own channel's codes straight from memory, 16 steps at a time, and looks its steps up; only the
@@ -18,15 +18,14 @@ struct Yes { static constexpr bool value = true; };
 template <int N, int S, int CB, bool ALIGNED, int NB, int MINB>
 __global__ void __launch_bounds__(CB *(N / S) * NB, MINB) folded_wide(const Arguments x) {
   constexpr int P = N / S, T = CB * P, TT = 16, W = 32 / P;        // W channels a warp
-  static_assert(P == 1 || P == 2, "one or two lanes a channel");
-  constexpr int RB = 2 * N * TT / T < 4 ? 4 : 2 * N * TT / T > 16 ? 16 : 2 * N * TT / T;
-  constexpr int kWeightRuns = 2 * N * TT / RB, kWeightItems = (kWeightRuns + T - 1) / T;
-  static_assert(kWeightRuns % T == 0, "weights");
+  static_assert(P == 1 || P == 2 || P == 4, "lanes a channel");
+  constexpr int RB = N * TT / T < 4 ? 4 : N * TT / T > 16 ? 16 : N * TT / T;
+  constexpr int kWeightRuns = N * TT / RB, kWeightItems = (kWeightRuns + T - 1) / T;
   constexpr int kTeamBytes = 2 * TT * 2 * N * 4 + 2 * TT * CB * 2;
   extern __shared__ __align__(16) unsigned char shared[];
   float *step_table = reinterpret_cast<float *>(shared);           // [256][CB]
-  float *gate_table = step_table + 256 * CB;                       // [256]
-  unsigned char *rest = reinterpret_cast<unsigned char *>(gate_table + 256);
+  float *gate_table = step_table + 256 * CB;                       // [256][16], a copy for every second lane
+  unsigned char *rest = reinterpret_cast<unsigned char *>(gate_table + 256 * 16);
   double2 *logs = reinterpret_cast<double2 *>(rest);               // [128], while the tables are built
   double *powers = reinterpret_cast<double *>(logs + 128);         // [256], likewise
   const int team = NB == 1 ? 0 : threadIdx.x / T, tid = NB == 1 ? threadIdx.x : threadIdx.x % T;
@@ -44,8 +43,10 @@ __global__ void __launch_bounds__(CB *(N / S) * NB, MINB) folded_wide(const Argu
   const double s_u = *x.s_u, s_dt = *x.s_dt, s_B = *x.s_B, s_C = *x.s_C;
   const bool plain = !x.softplus || s_dt > 2.0;
   for (int q = threadIdx.x; q < 256; q += T * NB) {
-    gate_table[q] = static_cast<float>(x.z ? gate((q - 128) * static_cast<double>(*x.s_z), s_B, s_C, s_u)
-                                           : s_B * s_C * s_u);
+    const float value = static_cast<float>(x.z ? gate((q - 128) * static_cast<double>(*x.s_z), s_B, s_C, s_u)
+                                               : s_B * s_C * s_u);
+#pragma unroll
+    for (int copy = 0; copy < 16; ++copy) gate_table[q * 16 + (copy + q) % 16] = value;
     powers[q] = exp((q - 128) * s_dt);
     if (q < 128) { double cc = 1.0 + q / 128.0; logs[q] = make_double2(1.0 / cc, log(cc)); }
   }
@@ -75,27 +76,31 @@ __global__ void __launch_bounds__(CB *(N / S) * NB, MINB) folded_wide(const Argu
   const long long weight_total = static_cast<long long>(x.batch) * x.groups * x.states * length;
   const bool wide = count == CB && (x.channels | first_channel) % 8 == 0;
   const char *table_bytes = reinterpret_cast<const char *>(step_table);
-  const unsigned column = 4 * c, pick_even = 0x7440u | j, pick_odd = 0x7440u | (2 + j);
+  const unsigned column = 4 * c;
 
   for (int item = blockIdx.y * NB + team; item < x.batch; item += gridDim.y * NB) {
     const long long row = (static_cast<long long>(item) * x.channels + channel) * length;
     const signed char *at_u = x.u + row, *at_dt = x.dt + row, *first_z = x.z ? x.z : x.u;  // without z every gate is the same
     const signed char *at_z = first_z + row;
     Pending<16, ALIGNED> raw_u, raw_dt, raw_z;
-    Pending<RB, ALIGNED> raw_weights[kWeightItems];
-    const signed char *at_weights[kWeightItems];
+    Pending<RB, ALIGNED> raw_B[kWeightItems], raw_C[kWeightItems];
+    const long long weight_row = (static_cast<long long>(item) * x.groups + group) * x.states * length;
+    const signed char *at_B[kWeightItems], *at_C[kWeightItems];
 #pragma unroll
     for (int m = 0; m < kWeightItems; ++m) {
-      const int run = tid + m * T, which = run % (2 * N), n = which % N;
-      at_weights[m] = (which < N ? x.B : x.C) +
-                      ((static_cast<long long>(item) * x.groups + group) * x.states + n) * length + run / (2 * N) * RB;
+      const int run = tid + m * T;
+      const long long at = weight_row + static_cast<long long>(run % N) * length + run / N * RB;
+      at_B[m] = x.B + at;
+      at_C[m] = x.C + at;
     }
     auto fetch_weights = [&](int t0) {
 #pragma unroll
       for (int m = 0; m < kWeightItems; ++m) {
-        const int run = tid + m * T, which = run % (2 * N), n = which % N, t = t0 + run / (2 * N) * RB;
-        const signed char *base = which < N ? x.B : x.C;
-        raw_weights[m].fetch(at_weights[m] + t0, t < length && n < x.states, base, base + weight_total);
+        const int run = tid + m * T;
+        const bool inside =
+            t0 + run / N * RB < length && run % N < x.states && (kWeightRuns % T == 0 || run < kWeightRuns);
+        raw_B[m].fetch(at_B[m] + t0, inside, x.B, x.B + weight_total);
+        raw_C[m].fetch(at_C[m] + t0, inside, x.C, x.C + weight_total);
       }
     };
     auto fetch = [&](int t0) {
@@ -106,7 +111,10 @@ __global__ void __launch_bounds__(CB *(N / S) * NB, MINB) folded_wide(const Argu
     };
     float h[S];
 #pragma unroll
-    for (int i = 0; i < S; ++i) h[i] = 0.0f;
+    for (int i = 0; i < S; ++i)
+      h[i] = j * S + i < x.states
+                 ? load_state(x, (static_cast<long long>(item) * x.channels + channel) * x.states + j * S + i, 1.0 / (s_B * s_u))
+                 : 0.0f;
     fetch(0);
     fetch_weights(0);
 
@@ -122,16 +130,13 @@ __global__ void __launch_bounds__(CB *(N / S) * NB, MINB) folded_wide(const Argu
       float *tile = weights + half * TT * 2 * N;
 #pragma unroll
       for (int m = 0; m < kWeightItems; ++m) {
-        const int run = tid + m * T, which = run % (2 * N), n = which % N;
-        const Run<RB> r = raw_weights[m].take(at_weights[m] + t0);
-        float *at = tile + run / (2 * N) * RB * 2 * N + n / S * 2 * S + which / N * S + n % S;
+        const int run = tid + m * T;
+        if (kWeightRuns % T != 0 && run >= kWeightRuns) break;
+        const Run<RB> B = raw_B[m].take(at_B[m] + t0), C = raw_C[m].take(at_C[m] + t0);
+        float *at = tile + run / N * RB * 2 * N;                   // beyond n or the end: any number does
 #pragma unroll
-        for (int k = 0; k < RB / 4; ++k) {
-          at[(4 * k) * 2 * N] = code(r.w[k], 0);
-          at[(4 * k + 1) * 2 * N] = code(r.w[k], 1);
-          at[(4 * k + 2) * 2 * N] = code(r.w[k], 2);
-          at[(4 * k + 3) * 2 * N] = code(r.w[k], 3);
-        }
+        for (int k = 0; k < RB; ++k)
+          store_weights<S>(at + k * 2 * N, run % N, code(B.w[k / 4], k % 4), code(C.w[k / 4], k % 4));
       }
       fetch_weights(t0 + TT);
       const Run<16> ru = raw_u.take(at_u + t0), rdt = raw_dt.take(at_dt + t0), rz = raw_z.take(at_z + t0);
@@ -139,38 +144,39 @@ __global__ void __launch_bounds__(CB *(N / S) * NB, MINB) folded_wide(const Argu
       barrier<T>(team + 1);
       if (t0) copy_out(t0 - TT, half ^ 1);
 
-      const float4 *weight = reinterpret_cast<const float4 *>(tile + j * 2 * S);
+      const float *weight = tile + j * 2 * S;
       unsigned short *out = rows + half * TT * CB + c + j * CB;
       auto run_steps = [&](auto partial) {
-        float part[2], u[2], results[TT / P];
+        float part[P], results[TT / P];
 #pragma unroll
         for (int t = 0; t < TT; ++t) {
-          const unsigned wdt = rdt.w[t / 4], wu = ru.w[t / 4];
+          const unsigned wdt = rdt.w[t / 4], wu = ru.w[t / 4], wz = rz.w[t / 4];
           const int k = t % 4;
           const unsigned offset = CB == 32 ? (k == 0 ? wdt << 7 : wdt >> (8 * k - 7)) & (255u << 7)
                                            : ((wdt >> (8 * k)) & 255u) * (4 * CB);
           float dt = *reinterpret_cast<const float *>(table_bytes + (offset | column));
-          if constexpr (decltype(partial)::value) { if (t0 + t >= length) dt = 0.0f; }
-          u[t & 1] = code(wu, k);
-          const float w = __fmul_rn(dt, u[t & 1]);
-          float BC[2 * S];
-#pragma unroll
-          for (int i = 0; i < S / 2; ++i) {
-            const float4 v = weight[t * (2 * N / 4) + i];
-            BC[4 * i] = v.x; BC[4 * i + 1] = v.y; BC[4 * i + 2] = v.z; BC[4 * i + 3] = v.w;
-          }
+          if constexpr (decltype(partial)::value) { if (t0 + t >= length) dt = 0.0f; }  // the state stays
+          const float w = __fmul_rn(dt, code(wu, k));
+          float B[S], C[S];
+          load_weights<S>(weight + t * 2 * N, B, C);
 #pragma unroll
           for (int i = 0; i < S; ++i)
-            h[i] = __fmaf_rn(ex2(__fmaf_rn(dt, rate[i], centre[i])), h[i], __fmul_rn(w, BC[i]));
-          part[t & 1] = contract<S>(h, BC + S);
-          if constexpr (P == 1) {
-            const unsigned q = (rz.w[t / 4] >> (8 * k)) & 255u;
-            results[t] = __fmul_rn(__fmaf_rn(skip_u, u[t & 1], part[t & 1]), gate_table[q]);
-          } else if (t & 1) {
-            const float keep = j ? part[1] : part[0], send = j ? part[0] : part[1];
-            const float sum = __fadd_rn(keep, __shfl_xor_sync(0xFFFFFFFFu, send, W));
-            const unsigned q = __byte_perm(rz.w[t / 4], 0, (k == 1 ? pick_even : pick_odd) & 0xF | 0x4440u);
-            results[t / 2] = __fmul_rn(__fmaf_rn(skip_u, j ? u[1] : u[0], sum), gate_table[q]);
+            h[i] = __fmaf_rn(ex2(__fmaf_rn(dt, rate[i], centre[i])), h[i], __fmul_rn(w, B[i]));
+          part[t % P] = contract<S>(h, C);
+          if (t % P == P - 1) {                                     // lane j finishes step t - (P - 1) + j
+#pragma unroll
+            for (int bit = 0; (1 << bit) < P; ++bit) {
+              const bool odd = (j >> bit) & 1;
+#pragma unroll
+              for (int i = 0; i < P >> (bit + 1); ++i) {
+                const float keep = odd ? part[2 * i + 1] : part[2 * i], send = odd ? part[2 * i] : part[2 * i + 1];
+                part[i] = __fadd_rn(keep, __shfl_xor_sync(0xFFFFFFFFu, send, W << bit));
+              }
+            }
+            const unsigned byte = (k - (P - 1)) + j;
+            const float u = __fadd_rn(__uint_as_float(__byte_perm(wu, 0x4B000000u, 0x7440u + byte)), -kMagic);
+            const float gate_z = gate_table[__byte_perm(wz, 0, 0x4440u + byte) * 16 + lane % 16];
+            results[t / P] = __fmul_rn(__fmaf_rn(skip_u, u, part[0]), gate_z);
           }
         }
 #pragma unroll

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import folded as _folded
 from . import published as _published
 from .decode import prefill_then_decode, step_in
 from .oracle import oracle, oracle_taps
@@ -151,6 +152,10 @@ register("oracle", oracle, summary="FP64, sequential: the reference", taps=oracl
 register(
     "published", _published.published, taps=_published.published_taps, step=_published.published_step,
     unavailable=_published.unavailable, u_dtypes=(torch.int8,),
+)  # fmt: skip
+register(
+    "folded", _folded.folded, taps=_folded.folded_taps, step=_folded.folded_step,
+    unavailable=_folded.unavailable, u_dtypes=(torch.int8,),
 )  # fmt: skip
 register("torch_int8", torch_int8, taps=torch_taps, step=_IN_FP32, u_dtypes=(torch.int8,))
 register("torch_fp32", torch_fp32, taps=torch_taps, step=_IN_FP32)

@@ -1,0 +1,115 @@
+"""``folded``: the fast and exact scan of this project, on the CPU and on the GPU.
+
+The state is carried in units of s_B s_u, so B, C and u enter as exact integers and every scale is applied once, in
+tables built in FP64; see csrc/folded.h for the formulas and docs/folded.md for what each of them gains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..quantized import Quantized
+from .build import cpu_unavailable, cuda_unavailable
+from .decode import check_step, decode_step
+from .folded_cpu import folded_cpu, folded_cpu_taps
+from .folded_cuda import TAP_NAMES, build_record, folded_cuda
+from .kernels import ScanOperator, check_scales, flatten
+from .types import OPERANDS, ScanError, ScanInputs, ScanOutput
+
+__all__ = ["folded", "folded_step", "folded_taps", "unavailable"]
+
+
+def _host(*operands) -> tuple[Tensor, Tensor]:
+    pairs = zip(OPERANDS, operands, operands[len(OPERANDS) :], strict=False)
+    given = {name: Quantized(values, scale) for name, values, scale in pairs if values is not None}
+    output = folded_cpu(ScanInputs(**given, state_scale=operands[-2], softplus=operands[-1]))
+    return output.y, output.last_state
+
+
+def _device(*operands) -> tuple[Tensor, Tensor]:
+    return folded_cuda(operands)
+
+
+_OPERATOR = ScanOperator("folded_scan", cpu=_host, cuda=_device)
+
+
+def unavailable() -> str | None:
+    """None when some build can run here, else why the host build cannot and what to install."""
+    return cpu_unavailable() if cuda_unavailable() else None
+
+
+@torch.compiler.assume_constant_result
+def _record(sizes: tuple[int, ...], invariant: bool, device: int) -> str:
+    return build_record(*sizes, invariant, device)
+
+
+def _sizes(x: ScanInputs) -> tuple[int, ...]:
+    return (*x.u.values.shape, x.A_log.values.shape[1], x.B.values.shape[1])
+
+
+def folded(x: ScanInputs, *, deterministic: str = "run", initial_state: Tensor | None = None) -> ScanOutput:
+    """The scan with folded scales: the closest to FP64 and the fastest.  Every run gives the same bits.
+
+    ``deterministic``: ``"run"``, or ``"invariant"``: on a GPU too, each item's y is the same bits whatever batch it
+    sits in and whatever tokens follow (on a CPU it always is); only problems of a few thousand channels in all are
+    slower for it.  ``initial_state``: float32 (b, d, n) in real units, zero when None.  Raises :class:`ScanError`.
+    """
+    if deterministic not in ("run", "invariant"):
+        raise ScanError(f"deterministic={deterministic!r}: choose 'run' or 'invariant'")
+    if not x.u.values.is_cuda:
+        if torch.compiler.is_compiling() and initial_state is None:
+            y, state = _OPERATOR(x)
+            return ScanOutput(y, state, "folded, CPU")
+        return folded_cpu(x, initial_state)
+    invariant = deterministic == "invariant"
+    if invariant or initial_state is not None:
+        operands = flatten(x)
+        check_scales(operands)
+        y, state = folded_cuda(operands, initial=_checked_state(x, initial_state), invariant=invariant)
+    else:
+        y, state = _OPERATOR(x)
+    return ScanOutput(y, state, _record(_sizes(x), invariant, x.u.values.get_device()))
+
+
+def _checked_state(x: ScanInputs, state: Tensor | None) -> Tensor | None:
+    expected = (x.batch, x.channels, x.states)
+    if state is None:
+        return None
+    if tuple(state.shape) != expected or state.dtype != torch.float32 or state.device != x.device:
+        got = f"{state.dtype} {tuple(state.shape)} on {state.device}"
+        raise ScanError(f"the initial state is {got}: expected torch.float32 {expected} on {x.device}")
+    return state.contiguous()
+
+
+def folded_step(x: ScanInputs, state: Tensor, exact: bool = False) -> ScanOutput:
+    """One token: the published decode, or with ``exact`` this scan going on from a float32 state."""
+    if not exact:
+        return decode_step(x, state)
+    check_step(x, state, exact)
+    return folded(replace(x, state_scale=None), deterministic="invariant", initial_state=state.float())
+
+
+def folded_taps(x: ScanInputs) -> dict[str, Tensor]:
+    """What the scan held after every operation, in real units, keyed and shaped as ``oracle_taps``.
+
+    On a GPU float32 from a template flag of the same kernel.  ``output_cast`` is the untapped y bit for bit (that of
+    ``deterministic="invariant"``).
+    """
+    if not x.u.values.is_cuda:
+        return folded_cpu_taps(x)
+    x.check_shapes()
+    operands = flatten(x)
+    check_scales(operands)
+    b, d, l, n, _ = _sizes(x)
+    buffer = torch.zeros(4 * b * d * l + 3 * b * d * l * n, dtype=torch.float32, device=x.device)
+    y, _ = folded_cuda(operands, taps=buffer, invariant=True)
+    taps, start = {}, 0
+    for name in TAP_NAMES:
+        shape = (b, d, l, n) if name in ("decay", "drive", "recurrence") else (b, d, l)
+        size = b * d * l * (n if len(shape) == 4 else 1)
+        taps[name] = buffer[start : start + size].view(shape)
+        start += size
+    return {**taps, "output_cast": y}
