@@ -28,7 +28,7 @@ def certified(scan: str, inputs: ScanInputs, y_of_taps: Any) -> str:
     d = difference(scans.run(scan, inputs).y, y_of_taps.half())
     if d.equal:
         return ""
-    return f"the taps of {scan} do not belong to it: {d.differing} of {d.elements} values of y differ from the scan's own"
+    return f"the taps of {scan} do not belong to it: {d.differing} of {d.elements} values of y are not the scan's own"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -117,7 +117,10 @@ class InsideTheScan(StepResult):
         return [
             ("ladder", self.figure(), alt),
             ("local", self.local_figure(), local_alt),
-            ("along", self.figure(operation="recurrence"), f"Error of the state along the tokens, layer {self.chosen[0]}."),
+            (
+                "along", self.figure(operation="recurrence"),
+                f"Error of the state along the tokens, layer {self.chosen[0]}.",
+            ),
         ]
 
     def view_data(self) -> dict[str, Any]:
@@ -243,8 +246,8 @@ def _judge(
     numbers = {
         "first_unequal": order[0] if order else None,
         "beyond": [
-            {"operation": op, "layer": int(layer), "mode": mode, "scan": scan, "units": float(units), "bound": float(bound),
-             "place": place}
+            {"operation": op, "layer": int(layer), "mode": mode, "scan": scan, "units": float(units),
+             "bound": float(bound), "place": place}
             for _, layer, op, mode, scan, units, bound, place in sorted(beyond, key=lambda r: r[:2])
         ][:20],
         "error_of_a": float(seen.loc[seen["operation"] == "gate", "error_of_a"].max()),
@@ -262,7 +265,8 @@ def _judge(
         )
     gates = numbers["error_of_a"], numbers["error_of_b"]
     if not order and "difference_rms" in seen and not refused:
-        return "identical", f"Every operation of {scan_a} and {scan_b} gives the same bits on equal inputs.{tail}", numbers
+        sentence = f"Every operation of {scan_a} and {scan_b} gives the same bits on equal inputs.{tail}"
+        return "identical", sentence, numbers
     nearer = names[0] if gates[0] < gates[1] else names[1]
     first = f"the first whose bits differ is {order[0]}; " if order else ""
     known = not any(np.isnan(gates))

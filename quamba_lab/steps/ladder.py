@@ -1,4 +1,4 @@
-"""The ladder of the scan's operations: after each one, the error against FP64, and what the operation itself adds.
+"""The ladder of the scan's operations: the error against FP64 after each, and what the operation itself adds.
 
 From one scan's taps two errors follow. The *accumulated* error is the tap against the FP64 scan's.  The *local* error is
 the tap against the same operation done in FP64 on the scan's own previous taps: with equal inputs, what this operation
@@ -48,7 +48,8 @@ def _exact(x: ScanInputs, taps: dict[str, Tensor]) -> dict[str, tuple[Tensor, Te
     if x.dt_bias is not None:
         bias = x.dt_bias.dequantize(f64)[None, :, None]
         dt, size = dt + bias, size + bias.abs()
-    A = -torch.exp(x.A_log.dequantize(f64))
+    logarithm = x.A_log.dequantize(f64)
+    A = -torch.exp(logarithm)
     per_group = x.channels // x.groups
     B = x.B.dequantize(f64).repeat_interleave(per_group, 1).transpose(2, 3)  # (b, d, l, n)
     C = x.C.dequantize(f64).repeat_interleave(per_group, 1).transpose(2, 3)
@@ -63,12 +64,14 @@ def _exact(x: ScanInputs, taps: dict[str, Tensor]) -> dict[str, tuple[Tensor, Te
     out["softplus"] = (step, scale)
     exponent = t["softplus"][..., None] * A[None, :, None, :]
     decay = torch.exp(exponent)
-    out["decay"] = (decay, decay * (1 + exponent.abs()) + FLUSHED)
+    # A rounding of A_log is multiplied by |A_log| in A, and everything in the exponent by |dt·A| in the decay.
+    through = exponent.abs() * (1 + logarithm.abs())[None, :, None, :]
+    out["decay"] = (decay, decay * (1 + through) + FLUSHED)
     drive = (t["softplus"] * u)[..., None] * B
     out["drive"] = (drive, drive.abs() + FLUSHED)
     previous = torch.cat([torch.zeros_like(t["recurrence"][:, :, :1]), t["recurrence"][:, :, :-1]], 2)
     kept = t["decay"] * previous
-    out["recurrence"] = (kept + t["drive"], _history(t["decay"], t["drive"]))
+    out["recurrence"] = (kept + t["drive"], _history(t["decay"], t["drive"]) + FLUSHED)
     terms = t["recurrence"] * C
     magnitude = terms.abs().sum(-1)
     contraction = terms.sum(-1)

@@ -82,7 +82,7 @@ class Verdict(StepResult):
 
 def _advice(by_step: dict[int, StepResult]) -> str:
     """What to do, by the plan's own remedies."""
-    first, inputs, codes, outputs, inside = (by_step.get(n) for n in range(1, 6))
+    first, inputs, outputs = (by_step.get(n) for n in (1, 2, 4))
     faults = [r for r in by_step.values() if r.status == "fault"]
     if faults:
         return f"Look at step {faults[0].STEP} first: {faults[0].TITLE.lower()}."

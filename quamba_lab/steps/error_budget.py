@@ -1,0 +1,342 @@
+"""Where the error of the state comes from: the budgets of two modes' scans on the same inputs.
+
+The arithmetic is in :mod:`quamba_lab.steps.budget`; here budgets are made for the layers of a model, judged and shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .. import scans
+from ..scans import ScanInputs
+from ..scans.oracle import oracle_taps
+from ..scans.taps import certified_taps
+from .budget import FP64_NOISE, ORIGINS, Budget, budget_of, half_lives
+from .result import StepResult, chart, control, share, significant
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .workbook import Workbook
+
+__all__ = ["ErrorBudget", "budget_scans", "error_budget"]
+
+SHOWN_CHANNELS = 4
+ELEMENTS = 4_000_000
+"""Largest b·d·l·n that is budgeted whole; of a larger problem every k-th channel is taken."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ErrorBudget(StepResult):
+    """The budgets of two modes' scans; ``budgets`` by (mode, layer), ``channels`` shown by layer (as numbered in the
+    model), ``rows`` their places in the budget."""
+
+    STEP = 5
+    NAME = "error_budget"
+    TITLE = "The error of the state, taken apart"
+    pair: tuple[str, str] = ("", "")
+    budgets: dict[tuple[str, int], Budget] = field(default_factory=dict, repr=False)
+    channels: dict[int, list[int]] = field(default_factory=dict, repr=False)
+    rows: dict[int, list[int]] = field(default_factory=dict, repr=False)
+
+    def _chosen(self, mode: str | None, layer: int | None, channel: int | None) -> tuple[str, int, int, int]:
+        """(mode, layer, channel, row), the defaults where None; ``ValueError`` for what is not there."""
+        if not self.budgets:
+            raise ValueError(f"there is no budget to draw: {self.verdict}")
+        first_mode, first_layer = next(iter(self.budgets))
+        mode, layer = mode or first_mode, first_layer if layer is None else layer
+        if (mode, layer) not in self.budgets:
+            known = ", ".join(f"{m} at layer {n}" for m, n in self.budgets)
+            raise ValueError(f"no budget of mode {mode} at layer {layer}: there are {known}")
+        shown = self.channels[layer]
+        place = 0 if channel is None else channel
+        if not 0 <= place < len(shown):
+            raise ValueError(f"channel choice {channel} is out of range: 0 to {len(shown) - 1}")
+        return mode, layer, shown[place], self.rows[layer][place]
+
+    def series(self, mode: str, layer: int, channel: int) -> tuple[int, int, dict[str, np.ndarray], np.ndarray]:
+        """(channel, state, origins, error) along the tokens, of the channel's state with the largest error."""
+        mode, layer, number, row = self._chosen(mode, layer, channel)
+        budget = self.budgets[mode, layer]
+        state = int(budget.error[0, row].square().sum(0).argmax())
+        parts = {
+            name: part[0, row, :, state].numpy() for name, part in budget.origins.items()
+            if name != "unexplained" or not budget.closes
+        }  # fmt: skip
+        return number, state, parts, budget.error[0, row, :, state].numpy()
+
+    def figure(self, mode: str | None = None, layer: int | None = None, channel: int | None = None) -> Figure:
+        """Stacked areas: the error of one state along the tokens, divided by where it was made."""
+        from .. import plots_scan
+
+        mode, layer, _, _ = self._chosen(mode, layer, channel)
+        number, state, parts, error = self.series(mode, layer, channel or 0)
+        return plots_scan.areas(
+            range(len(error)), parts, error, xlabel="token", ylabel="h − h(FP64)",
+            title=f"Where the error of a state was made: mode {mode}, layer {layer}, channel {number}, state {state}",
+        )  # fmt: skip
+
+    def heatmap(self, mode: str | None = None, layer: int | None = None, channel: int | None = None) -> Figure:
+        """|error| of one channel, states x tokens."""
+        from .. import plots
+
+        mode, layer, number, row = self._chosen(mode, layer, channel)
+        values = self.budgets[mode, layer].error[0, row].abs().T.numpy()
+        return plots.heatmap(
+            values, title=f"Error of every state: mode {mode}, layer {layer}, channel {number}", xlabel="token",
+            ylabel="state", label="|h − h(FP64)|",
+        )  # fmt: skip
+
+    def half_life_figure(self, layer: int | None = None) -> Figure:
+        """Share of the states whose error takes longer than so many tokens to halve."""
+        from .. import plots_scan
+
+        layers = sorted(self.channels) if layer is None else [layer]
+        mode = next(iter(self.budgets))[0]
+        curves, x = {}, np.linspace(0, 100, 101)
+        for one in layers[:6]:
+            lives = half_lives(self.budgets[mode, one].decay).flatten().clamp(max=1e9).numpy()
+            curves[f"layer {one}"] = np.percentile(lives, x)
+        return plots_scan.curves(
+            x, curves, title="How long an error in a state lives", xlabel="percentile of all states",
+            ylabel="half-life in tokens",
+        )  # fmt: skip
+
+    def figures(self) -> list[tuple[str, Figure, str]]:
+        if not self.budgets:
+            return []
+        pictures = []
+        for mode in dict.fromkeys(name for name, _ in self.budgets):
+            layer = next(at for name, at in self.budgets if name == mode)
+            number, state, parts, error = self.series(mode, layer, 0)
+            last = {name: abs(float(values[-1])) for name, values in parts.items()}
+            most = max(last, key=last.get)
+            alt = (
+                f"Mode {mode}, layer {layer}, channel {number}, state {state}: the error of the state along the "
+                f"tokens, divided by where it was made; at the last token it is {significant(float(error[-1]))}, and the "
+                f"largest part of it was made by {_named(most)}."
+            )
+            pictures.append((f"budget-{mode}", self.figure(mode, layer, 0), alt))
+        mode, layer, number, row = self._chosen(None, None, None)
+        worst = int(self.budgets[mode, layer].error[0, row].abs().amax(0).argmax())
+        pictures.append(
+            ("state-errors", self.heatmap(mode, layer, 0),
+             f"Mode {mode}, layer {layer}, channel {number}: the error of each state at each token; state {worst} "
+             "holds the largest.")
+        )  # fmt: skip
+        lives = self.frames["Half-life of an error"]
+        pictures.append(
+            ("half-life", self.half_life_figure(),
+             "Of the channels with the largest errors, half of the states lose half of an error within "
+             f"{significant(float(lives['median'].median()))} tokens; the longest memory needs "
+             f"{significant(float(lives['longest'].max()))}.")
+        )  # fmt: skip
+        return pictures
+
+    def view_data(self) -> dict[str, Any]:
+        if not self.budgets:
+            return super().view_data()
+        modes = list(dict.fromkeys(mode for mode, _ in self.budgets))
+        layers = [layer for layer in self.channels if all((mode, layer) in self.budgets for mode in modes)]
+        count = min(2, *(len(self.channels[layer]) for layer in layers))
+        frames, maps = {}, {}
+        for mode in modes:
+            for layer in layers:
+                for place in range(count):
+                    number, state, parts, error = self.series(mode, layer, place)
+                    frames[mode, layer, place] = {
+                        "series": [{"name": "observed error", "values": _short(error, 4)}]
+                        + [{"name": f"made by {_named(name)}", "values": _short(v, 4)} for name, v in parts.items()],
+                        "note": f"Channel {number}, state {state}. The parts sum to the observed error.",
+                        "x": {"label": "token", "values": list(range(len(error)))},
+                    }
+                    budget, row = self.budgets[mode, layer], self.rows[layer][place]
+                    rows = budget.error[0, row].abs().T
+                    maps[mode, layer, place] = {"rows": [[v or None for v in _short(r, 2)] for r in rows]}
+        length = next(iter(self.budgets.values())).error.shape[2]
+        states = next(iter(self.budgets.values())).error.shape[3]
+        depends = ["mode", "layer", "channel"]
+        return {
+            "controls": [
+                control("mode", "Mode", modes), control("layer", "Layer", layers),
+                control("channel", "Channel, largest error first", list(range(count))),
+            ],
+            "charts": [
+                chart("budget", "Where the error of a state was made", self.figures()[0][2], "lines", depends, frames,
+                      x={"label": "token", "values": list(range(length))}, y={"label": "h − h(FP64)"}),
+                chart("state-errors", "Error of every state", "The error of each state at each token.", "heatmap",
+                      depends, maps, x={"label": "token", "values": list(range(length))},
+                      y={"label": "state", "values": list(range(states))}, scale="log"),
+            ],
+        }  # fmt: skip
+
+
+def _short(values: Iterable[float], digits: int) -> list[float]:
+    return [float(f"{float(v):.{digits}g}") for v in values]
+
+
+def _named(origin: str) -> str:
+    return {"decay": "the decay", "drive": "the drive", "rounding": "rounding of the update",
+            "unexplained": "an update that no rounding explains"}[origin]  # fmt: skip
+
+
+def _thinned(x: ScanInputs) -> tuple[ScanInputs, list[int]]:
+    """The inputs cut to :data:`ELEMENTS`, and the channels that are left."""
+    size = x.batch * x.channels * x.length * x.states
+    step = -(-size // ELEMENTS)
+    if step == 1 or x.groups > 1:
+        return x, list(range(x.channels))
+    return x.narrow(channels=slice(0, None, step)), list(range(0, x.channels, step))
+
+
+def _summary_row(mode: str, scan: str, layer: int, budget: Budget) -> dict[str, Any]:
+    return {
+        "mode": mode, "scan": scan, "layer": layer, "error_rms": budget.relative,
+        **{f"share_{name}": value for name, value in budget.shares().items()},
+        "closes": budget.closes, "sum_misses_by": budget.miss,
+        **{f"beyond_float32_{name}": len(places) for name, places in budget.beyond.items()},
+    }  # fmt: skip
+
+
+def _faults(who: str, budget: Budget, numbers: Sequence[int]) -> list[str]:
+    """What in this budget no float32 arithmetic explains, each in words, the earliest token first."""
+    found = []
+    for name, places in budget.beyond.items():
+        if len(places):
+            batch, row, token, state = (int(i) for i in places[0])
+            where = f"token {token}, channel {numbers[row]}, state {state}" + (f", item {batch}" if batch else "")
+            hint = f": {budget.hint}" if name == "unexplained" and budget.hint else ""
+            what = {"decay": "the decay errs", "drive": "the drive errs", "unexplained": "the update of the state errs"}
+            found.append((token, f"{what[name]} by more than float32 can in {who}, first at {where}{hint}"))
+    if not found and not budget.sums_up:
+        found.append((0, f"the parts miss the error by {budget.miss:.2g} of what entered in {who}"))
+    return [text for _, text in sorted(found, key=lambda pair: pair[0])]
+
+
+def budget_scans(
+    inputs_by_layer: dict[int, ScanInputs], pair: dict[str, str], settings: dict[str, Any], channels: int | None = None
+) -> ErrorBudget:
+    """The budgets on given inputs; ``pair``: {mode: scan}; ``channels``: how many are shown for each layer."""
+    count = SHOWN_CHANNELS if channels is None else channels
+    budgets: dict[tuple[str, int], Budget] = {}
+    chosen: dict[int, list[int]] = {}
+    rows: dict[int, list[int]] = {}
+    table, refused, faults, differences, lives = [], {}, [], [], []
+    for layer, whole in inputs_by_layer.items():
+        x, numbers = _thinned(whole)
+        exact = oracle_taps(x)
+        life = half_lives(exact["decay"])
+        for mode, scan in pair.items():
+            found = certified_taps(scan, x)
+            if not found.certified:
+                refused[mode] = found.reason
+                continue
+            budget = budgets[mode, layer] = budget_of(x, found.taps, exact)
+            table.append(_summary_row(mode, scan, layer, budget))
+            faults += _faults(f"mode {mode} ({scan}) at layer {layer}", budget, numbers)
+        here = [budgets[mode, layer] for mode in pair if (mode, layer) in budgets]
+        if not here:
+            continue
+        size = sum(torch.nan_to_num(b.error[0].square().sum((1, 2)), nan=math.inf) for b in here)  # (d,)
+        rows[layer] = size.argsort(descending=True, stable=True)[:count].tolist()
+        chosen[layer] = [numbers[row] for row in rows[layer]]
+        for place, row in enumerate(rows[layer]):
+            lives.append({
+                "layer": layer, "channel": chosen[layer][place], "shortest": float(life[0, row].min()),
+                "median": float(life[0, row].median()), "longest": float(life[0, row].max()),
+            })  # fmt: skip
+        if len(here) == 2:
+            differences.append({"layer": layer, **_of_difference(*here)})
+    frames = {"Budget by layer": pd.DataFrame(table)}
+    if differences:
+        frames["Where the difference of the two states comes from"] = pd.DataFrame(differences)
+    frames["Half-life of an error"] = pd.DataFrame(
+        lives, columns=["layer", "channel", "shortest", "median", "longest"]
+    )
+    status, verdict = _judge(pair, frames["Budget by layer"], faults, refused, budgets)
+    numbers_ = {
+        "closes": bool(budgets) and all(b.closes for b in budgets.values()), "refused": refused, "faults": faults,
+        "shares": {mode: _mean_shares([b for (m, _), b in budgets.items() if m == mode]) for mode in pair},
+        "noise": FP64_NOISE,
+    }  # fmt: skip
+    return ErrorBudget(
+        status=status, verdict=verdict, settings=settings, numbers=numbers_, frames=frames,
+        pair=tuple(pair.values())[:2], budgets=budgets, channels=chosen, rows=rows,
+    )  # fmt: skip
+
+
+def _of_difference(a: Budget, b: Budget) -> dict[str, float]:
+    """Shares of the origins in the difference of two scans' states; NaN where they are equal."""
+    difference = b.error - a.error
+    whole = float(difference.square().sum())
+    size = float(a.state.square().sum())
+    out = {"difference_rms": math.sqrt(whole / size) if size else math.nan}
+    for name in ORIGINS:
+        part = float(((b.origins[name] - a.origins[name]) * difference).sum())
+        out[f"share_{name}"] = part / whole if whole else math.nan
+    return out
+
+
+def _mean_shares(budgets: Sequence[Budget]) -> dict[str, float]:
+    """Shares over layers, each layer counted alike; NaN without any error."""
+    rows = [b.shares() for b in budgets]
+    rows = [row for row in rows if not math.isnan(row["decay"])]
+    return {name: float(np.mean([row[name] for row in rows])) if rows else math.nan for name in ORIGINS}
+
+
+def _judge(
+    pair: dict[str, str], table: pd.DataFrame, faults: list[str], refused: dict[str, str], budgets: dict
+) -> tuple[str, str]:
+    """Status and the sentence."""
+    refusal = "".join(f" The budget of mode {mode} is not shown: {reason}." for mode, reason in refused.items())
+    if not budgets:
+        return "unknown", f"No error budget could be made.{refusal}"
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        closing = "closes" if all(b.closes for b in budgets.values()) else "does not close"
+        return "fault", f"The error budget of the state {closing}, and {faults[0]}{more}.{refusal}"
+    sentences = []
+    for mode in dict.fromkeys(m for m, _ in budgets):
+        mean = _mean_shares([b for (m, _), b in budgets.items() if m == mode])
+        error = float(table.loc[table["mode"] == mode, "error_rms"].max())
+        if error == 0 or math.isnan(mean["decay"]):
+            sentences.append(f"mode {mode} ({pair[mode]}) has no error")
+            continue
+        divided = ", ".join(f"{share(mean[name])} {name}" for name in ("decay", "drive", "rounding"))
+        sentences.append(f"mode {mode} ({pair[mode]}): error/RMS at most {significant(error)}, of it {divided}")
+    status = "identical" if (table["error_rms"] == 0).all() else "rounding"
+    return status, (
+        f"The error budget of the state closes at all {table['layer'].nunique()} layers looked at, to "
+        f"{significant(float(table['sum_misses_by'].max()))} of what entered: {'; '.join(sentences)}.{refusal}"
+    )
+
+
+def error_budget(
+    run: Workbook, mode_a: str, mode_b: str, layers: Sequence[int] | None = None, item: int = 0,
+    channels: int | None = None,
+) -> ErrorBudget:  # fmt: skip
+    """The error budget of two modes' scans on the same inputs, those of ``mode_a`` for ``item``.
+
+    ``layers``: all when None.  ``channels``: how many channels of each layer are shown, those with the largest errors;
+    the shares are over all channels.  When a scan cannot take the inputs of ``mode_a``, those of ``mode_b`` are used.
+    """
+    chosen = run.check_layers(layers)
+    names = list(dict.fromkeys((mode_a, mode_b)))
+    pair = {mode: run.scan_of(mode) for mode in names}
+
+    def taken(mode: str) -> bool:
+        row = run.row(mode)
+        dtype = torch.int8 if row.u in ("int8", "requantized") else torch.float32
+        return all(dtype in scans.get(scan).u_dtypes for scan in pair.values())
+
+    source = next((mode for mode in names if taken(mode)), mode_a)
+    inputs = {layer: run.scan_inputs(source, layer, item) for layer in chosen}
+    settings = run.settings(mode_a=mode_a, mode_b=mode_b, layers=chosen, items=[item], inputs_of=source)
+    return budget_scans(inputs, pair, settings, channels)
