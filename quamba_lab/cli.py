@@ -1,6 +1,6 @@
 """The command line, ``quamba-lab``: every job of the notebooks without them.
 
-Exit codes: 0 fine, 1 a finding that is a fault, 2 wrong usage, 3 something did not finish.
+Exit codes: 0 fine, 1 a finding (a fault, or an established difference), 2 wrong usage, 3 something did not finish.
 Each command imports what it needs when it runs, so that ``--help`` answers at once.
 """
 
@@ -209,24 +209,17 @@ def _compare(options: argparse.Namespace) -> int:
         model=options.model, task=options.task, modes=options.modes, mode_a=options.mode_a, mode_b=options.mode_b,
         limit=options.limit, seed=options.seed, device=options.device,
     )  # fmt: skip
-    from . import steps
     from .notebook import open_workbook
+    from .steps import compare_modes, exit_code
 
-    run, pair = open_workbook(settings), (settings.mode_a, settings.mode_b)
-    jobs: dict[int, Callable[[], Any]] = {
-        1: lambda: steps.is_it_real(run, reference=settings.mode_a),
-        2: lambda: steps.scan_inputs(run, *pair),
-        3: lambda: steps.dequantization(run, *pair),
-        4: lambda: steps.scan_outputs(run, *pair),
-        5: lambda: steps.inside_the_scan(run, *pair),
-    }
-    results = {}
-    for number in dict.fromkeys(options.steps):
-        result = jobs[number]()
-        print(f"step {number}: {result.status}\n  {result.verdict}", flush=True)
-        results[str(number)] = result.to_json()
-    _write_json(options.json, {"schema": 1, "settings": settings.public(), "steps": results})
-    return FAULT if any(result["status"] == "fault" for result in results.values()) else FINE
+    results = []
+    chosen = tuple(dict.fromkeys(options.steps))
+    for result in compare_modes(open_workbook(settings), settings.mode_a, settings.mode_b, chosen):
+        print(f"step {result.STEP}: {result.status}\n  {result.verdict}", flush=True)
+        results.append(result)
+    steps = {str(result.STEP): result.to_json() for result in results}
+    _write_json(options.json, {"schema": 1, "settings": settings.public(), "steps": steps})
+    return exit_code(results)
 
 
 def _scan(name: str) -> Callable | str:

@@ -41,7 +41,8 @@ class SweepError(ValueError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sweep came to: exit code 0 fine, 1 a step found a fault, 3 a notebook did not finish."""
+    """What a sweep came to: exit code 0 fine, 1 a finding (a fault, or an established difference), 3 a
+    notebook did not finish."""
 
     folder: Path
     manifest: Manifest
@@ -51,7 +52,8 @@ class Outcome:
     def exit_code(self) -> int:
         if not self.manifest.complete:
             return 3
-        return 1 if any(step["status"] == "fault" for step in self.verdict["steps"].values()) else 0
+        steps = self.verdict["steps"].values()
+        return int(any(step["status"] in ("fault", "established") for step in steps))
 
     def lines(self) -> Iterator[str]:
         """The outcome in lines for a terminal."""

@@ -35,7 +35,7 @@ run = notebook.open_workbook(settings, cache_dir)
 # First whether there is a difference at all, then who is closer to the truth, where the difference enters, and what to do.
 
 # %%
-result = steps.summary(run, settings.mode_a, settings.mode_b)
+result = steps.summary(run, settings.mode_a, settings.mode_b, layers=list(settings.layers), items=[settings.item])
 notebook.finish(result, results_dir, "0_summary", lang)
 
 # %% [markdown]
