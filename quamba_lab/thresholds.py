@@ -107,8 +107,8 @@ _OPERATIONS = {
     ),
     "decay": (
         8.0,
-        "Roundings of A_log (times |A_log|), of A (exp of 2 ULP) and of dt·A enter the exponent, and an exp of 2 ULP or "
-        "better follows; relative to 1 + |dt·A| (1 + |A_log|). The fast exp2 of a GPU adds up to 2u |dt·A|.",
+        "Roundings of A_log (times |A_log|), of A (exp of 2 ULP) and of dt·A enter the exponent, and an exp of 2 ULP "
+        "or better follows; relative to 1 + |dt·A| (1 + |A_log|). The fast exp2 of a GPU adds up to 2u |dt·A|.",
     ),
     "drive": (6.0, "Products of three dequantized operands in any association: at most 5 roundings."),
     "recurrence": (

@@ -141,7 +141,7 @@ class Dequantization(StepResult):
         ratio = table["error_rms"] / table["times_cast"].where(table["times_cast"] > 0)
         cast = ratio.dropna()
         return plots.dots(
-            shown, title=f"What each difference would do to y (layer {layer}); dashed: what float16 does anyway",
+            shown, title=f"What it would do to y (layer {layer}); dashed: float16 alone",
             xlabel="RMS of the change of y / RMS of y", reference=float(cast.iloc[0]) if len(cast) else None, log=True,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The ladder of the scan's operations: the error against FP64 after each, and what the operation itself adds.
+"""The ladder of the scan's operations: the error against FP64 after each, and what each adds by itself.
 
 From one scan's taps two errors follow. The *accumulated* error is the tap against the FP64 scan's.  The *local* error is
 the tap against the same operation done in FP64 on the scan's own previous taps: with equal inputs, what this operation

@@ -25,6 +25,7 @@ from torch import Tensor
 from ..compare import spacing, ulp_distance
 from ..quantized import Quantized
 from ..scans import ScanInputs, ScanOutput
+from ..thresholds import operation_bound
 
 __all__ = [
     "ALL_CODES",
@@ -174,13 +175,12 @@ def _through_decay(run: Run, scale: Tensor) -> OperandAudit:
     in_state = output.last_state is not None and output.last_state.is_floating_point()
     got = (output.last_state.reshape(256) if in_state else output.y[0, 1]).double()
     fmt = torch.float32 if in_state else torch.float16
-    error = (got - expected).abs() / spacing(expected, fmt)
-    # The rounding of s·c is multiplied by |s·c| in A and by |dt·A| in the decay; two exps of 2 ULP and two products.
-    amplified = exponent.abs() * (5 + (ALL_CODES.double() * scale.double()).abs())
-    allowed = 4 + amplified if in_state else torch.ones_like(expected)
-    tiny = expected < torch.finfo(fmt).tiny * 4
-    relative = torch.where(tiny, torch.zeros_like(error), error)
-    return _from_error("A_log", scale, relative, allowed, "last state, float32" if in_state else "y, float16", in_state)
+    # The same bound as the decay's in step 5, in ULP: the rounding of s·c is multiplied by |s·c| in A and, with
+    # everything else in the exponent, by |dt·A| in the decay.  What is flushed to zero is no difference.
+    through = exponent.abs() * (1 + (ALL_CODES.double() * scale.double()).abs())
+    allowed = operation_bound("decay") * (1 + through) if in_state else torch.ones_like(expected)
+    error = ((got - expected).abs() - torch.finfo(fmt).tiny).clamp(min=0) / spacing(expected, fmt)
+    return _from_error("A_log", scale, error, allowed, "last state, float32" if in_state else "y, float16", in_state)
 
 
 def _from_error(
