@@ -169,10 +169,13 @@ __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x
         for (int m = 0; m < kWeightItems; ++m) {
           if (kWeightRuns % T != 0 && tid + m * T >= kWeightRuns) break;
           const Run<RB> B = raw_B[m].take(at_B[m] + t0), C = raw_C[m].take(at_C[m] + t0);
-          float *at = weights + (tid + m * T) / N * RB * 2 * N;     // beyond n or the end: any number does
+          const int n = (tid + m * T) % N;
+          const bool live = n < x.states;                           // padding adds nothing; past the end any number does
+          float *at = weights + (tid + m * T) / N * RB * 2 * N;
 #pragma unroll
           for (int k = 0; k < RB; ++k)
-            store_weights<S>(at + k * 2 * N, (tid + m * T) % N, code(B.w[k / 4], k % 4), code(C.w[k / 4], k % 4));
+            store_weights<S>(at + k * 2 * N, n, live ? code(B.w[k / 4], k % 4) : 0.0f,
+                             live ? code(C.w[k / 4], k % 4) : 0.0f);
         }
       };
       auto store = [&](int tile) {

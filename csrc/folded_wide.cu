@@ -133,10 +133,12 @@ __global__ void __launch_bounds__(CB *(N / S) * NB, MINB) folded_wide(const Argu
         const int run = tid + m * T;
         if (kWeightRuns % T != 0 && run >= kWeightRuns) break;
         const Run<RB> B = raw_B[m].take(at_B[m] + t0), C = raw_C[m].take(at_C[m] + t0);
-        float *at = tile + run / N * RB * 2 * N;                   // beyond n or the end: any number does
+        const bool live = run % N < x.states;                      // padding adds nothing; past the end any number does
+        float *at = tile + run / N * RB * 2 * N;
 #pragma unroll
         for (int k = 0; k < RB; ++k)
-          store_weights<S>(at + k * 2 * N, run % N, code(B.w[k / 4], k % 4), code(C.w[k / 4], k % 4));
+          store_weights<S>(at + k * 2 * N, run % N, live ? code(B.w[k / 4], k % 4) : 0.0f,
+                           live ? code(C.w[k / 4], k % 4) : 0.0f);
       }
       fetch_weights(t0 + TT);
       const Run<16> ru = raw_u.take(at_u + t0), rdt = raw_dt.take(at_dt + t0), rz = raw_z.take(at_z + t0);

@@ -21,6 +21,7 @@ from .types import ScanError
 __all__ = ["Layout", "build_record", "folded_cuda", "plan"]
 
 _ARGUMENTS = "{21P6i}"  # struct Arguments of csrc/folded_device.h
+_FLAGS = ("--device-as-default-execution-space",)  # for the lambdas, which NVRTC else takes for host functions
 _GRID_Y = 65535
 TAP_NAMES = ("softplus", "decay", "drive", "recurrence", "contraction", "skip", "gate")
 """In the order in which the tapped kernel writes them, one after the other."""
@@ -53,7 +54,7 @@ class Layout:
         n, c, t = self.states, self.channels, self.tile
         if not self.teams:
             return 2048 + 2048 + 2 * t * c * 16 + 2 * t * 2 * n * 4 + 1024 + 2 * t * c * 2
-        return 256 * c * 4 + 1024 + max(2048 + 2048, self.teams * (2 * t * 2 * n * 4 + 2 * t * c * 2))
+        return 256 * c * 4 + 16384 + max(2048 + 2048, self.teams * (2 * t * 2 * n * 4 + 2 * t * c * 2))
 
     def expression(self, aligned: bool, taps: bool) -> str:
         """The template instantiation that NVRTC builds."""
@@ -85,7 +86,7 @@ def plan(b: int, d: int, l: int, n: int, g: int, *, invariant: bool = False, tap
 @lru_cache(maxsize=256)
 def _kernel(layout: Layout, aligned: bool, taps: bool, device: int) -> CudaKernel:
     source = "folded_wide.cu" if layout.teams else "folded.cu"
-    kernel = cuda_kernel(source, layout.expression(aligned, taps), _ARGUMENTS, (), device)
+    kernel = cuda_kernel(source, layout.expression(aligned, taps), _ARGUMENTS, _FLAGS, device)
     kernel.allow_shared(layout.shared, device)
     return kernel
 

@@ -1,0 +1,189 @@
+"""The folded scan on a GPU: accuracy against FP64, layouts, taps, invariance, streams, graphs, compile, bad inputs."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from quamba_lab import scans
+from quamba_lab.scans.folded import folded, folded_taps
+from quamba_lab.scans.folded_cuda import Layout, _prepared, plan
+from quamba_lab.scans.oracle import oracle_float64, quantize_state, to_half
+from quamba_lab.scans.types import ScanError, random_inputs
+
+gpu = pytest.mark.gpu
+
+
+def on_gpu(*sizes, **options):
+    return random_inputs(*sizes, device="cuda", **options)
+
+
+def check(x, tolerance=4e-6, share=1.2e-3):
+    """y within one FP16 step of FP64, plus ``tolerance`` of its RMS where terms cancel; ``share`` rounded otherwise."""
+    output = folded(x)
+    y, last = oracle_float64(x)
+    exact = to_half(y)
+    assert torch.isfinite(output.y).all()
+    spacing = exact.double().abs().clamp(min=2.0**-14) * 2.0**-10
+    off = (output.y.double() - exact.double()).abs()
+    assert bool((off <= spacing + tolerance * y.square().mean().sqrt()).all())
+    assert float((off > 0).float().mean()) <= max(share, 3 / y.numel())
+    if x.state_scale is None:
+        scale = last.square().mean().sqrt().clamp(min=1e-30)
+        assert float((output.last_state.double() - last).square().mean().sqrt() / scale) <= tolerance
+    else:
+        assert output.last_state.dtype == torch.int8
+        difference = (output.last_state.int() - quantize_state(last, x.state_scale).int()).abs()
+        assert int(difference.max()) <= 1
+        assert float((difference > 0).float().mean()) < 1e-2
+    return output
+
+
+@pytest.mark.parametrize("sizes", [(1, 1536, 2048), (8, 5120, 171), (2, 32, 7), (300, 2, 33)])
+@pytest.mark.parametrize("n", [1, 3, 16, 17, 64, 200, 256])
+def test_a_layout_fits_the_multiprocessor(sizes, n):
+    layout = plan(*sizes, n, 1)
+    assert layout.states >= n
+    assert layout.threads % 32 == 0
+    assert layout.threads <= 1024
+    assert layout.shared <= 227 * 1024
+
+
+def test_invariant_layouts_keep_four_states_together():
+    for rows in (1, 64, 1536, 5120, 40960):
+        for l in (1, 128, 2048):
+            assert plan(1, rows, l, 16, 1, invariant=True).lane_states >= 4
+
+
+@gpu
+@pytest.mark.parametrize("l", [1, 2, 15, 16, 17, 31, 32, 33, 100, 171, 256, 2049])
+def test_lengths(l):
+    check(on_gpu(2, 40, l, seed=l))
+
+
+@gpu
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 1, 1, 1), (3, 6, 50, 16, 3), (1, 33, 70, 16, 1), (2, 20, 40, 5, 2), (1, 8, 64, 64, 1),
+              (1, 4, 40, 256, 1), (2, 3, 37, 100, 1), (1, 1, 90, 16, 1), (5, 7, 19, 2, 7), (3, 12, 48, 32, 1)]
+)  # fmt: skip
+def test_sizes(sizes):
+    check(on_gpu(*sizes, seed=3))
+
+
+@gpu
+@pytest.mark.parametrize("sizes", [(16, 1056, 48), (16, 1056, 45), (9, 1536, 1040), (70, 240, 33), (4, 4103, 30)])
+def test_layouts_of_many_channels(sizes):
+    check(on_gpu(*sizes, seed=5))
+
+
+@gpu
+@pytest.mark.parametrize(
+    "options", [{"z": False}, {"D": False}, {"dt_bias": False}, {"softplus": False}, {"state_scale": 0.02},
+                {"z": False, "D": False, "dt_bias": False}]
+)  # fmt: skip
+@pytest.mark.parametrize("sizes", [(2, 24, 50), (17, 1000, 40)])
+def test_options(options, sizes):
+    x = on_gpu(*sizes, **options)
+    if not x.softplus:
+        x = replace(x, dt=x.dt.map(lambda v: v.abs().clamp(max=127)))
+    check(x)
+
+
+@gpu
+@pytest.mark.parametrize("sizes", [(2, 24, 100), (17, 1000, 64)])
+def test_extreme_codes(sizes):
+    check(on_gpu(*sizes, extreme=True, seed=2), share=2e-3)
+
+
+@gpu
+def test_steps_beyond_the_range_of_an_exponential():
+    x = on_gpu(2, 16, 40)
+    x = replace(x, dt=replace(x.dt, scale=torch.tensor(8.0, device="cuda")))
+    check(x)
+
+
+@gpu
+def test_views_that_start_on_odd_addresses():
+    x = on_gpu(2, 16, 64)
+    buffer = torch.empty(x.u.values.numel() + 1, dtype=torch.int8, device="cuda")
+    odd = buffer[1:].view(x.u.shape)
+    odd.copy_(x.u.values)
+    assert torch.equal(folded(replace(x, u=replace(x.u, values=odd))).y, folded(x).y)
+
+
+@gpu
+def test_two_runs_agree_and_small_batches_are_invariant():
+    x = on_gpu(17, 1000, 96, seed=7)
+    whole = folded(x, deterministic="invariant").y
+    assert torch.equal(whole, folded(x, deterministic="invariant").y)
+    assert torch.equal(folded(x).y, folded(x).y)
+    one = x.narrow(batch=slice(4, 5))
+    assert torch.equal(folded(one, deterministic="invariant").y, whole[4:5])
+    short = x.narrow(batch=slice(4, 6), length=slice(0, 41))
+    assert torch.equal(folded(short, deterministic="invariant").y, whole[4:6, :41])
+
+
+@gpu
+def test_the_state_carries_on():
+    x = on_gpu(2, 40, 96)
+    whole = folded(x, deterministic="invariant")
+    first = folded(x.narrow(length=slice(0, 41)), deterministic="invariant")
+    rest = folded(x.narrow(length=slice(41, 96)), deterministic="invariant", initial_state=first.last_state)
+    assert float((rest.y.float() - whole.y[:, 41:].float()).abs().max()) <= float(whole.y.abs().max()) * 2e-3
+
+
+@gpu
+@pytest.mark.parametrize("sizes", [(2, 24, 37, 16), (1, 40, 64, 16), (1, 5, 20, 40)])
+def test_taps(sizes):
+    x = on_gpu(*sizes)
+    taps, reference = folded_taps(x), scans.get("oracle").taps(x)
+    assert torch.equal(taps["output_cast"], folded(x, deterministic="invariant").y)
+    assert taps.keys() == reference.keys()
+    for name, value in taps.items():
+        expected = reference[name].double()
+        assert value.shape == expected.shape
+        scale = expected.square().mean().sqrt()
+        assert float((value.double() - expected).abs().max() / scale) < (2e-3 if name == "output_cast" else 3e-5), name
+
+
+@gpu
+def test_captured_and_compiled():
+    x = on_gpu(1, 64, 96)
+    expected = scans.run("folded", x).y
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        assert torch.equal(scans.run("folded", x).y, expected)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = scans.run("folded", x).y
+    y.zero_()
+    graph.replay()
+    assert torch.equal(y, expected)
+    assert torch.equal(torch.compile(lambda x: scans.run("folded", x).y)(x), expected)
+
+
+@gpu
+def test_bad_inputs_are_refused_before_a_launch():
+    x = on_gpu(1, 16, 16)
+    with pytest.raises(ScanError, match="int8"):
+        scans.run("folded", replace(x, u=type(x.u)(x.u.values.float(), None)))
+    with pytest.raises(ScanError, match="deterministic"):
+        folded(x, deterministic="always")
+    with pytest.raises(ScanError, match="initial state"):
+        folded(x, initial_state=torch.zeros(1, 16, 3, device="cuda"))
+
+
+@gpu
+def test_other_layouts_give_the_same_bits(monkeypatch):
+    x = on_gpu(4, 96, 50)
+    results = []
+    for layout in (Layout(16, 4, 16), Layout(16, 8, 32), Layout(16, 4, 32, 16, 1, 1), Layout(16, 8, 32, 16, 2, 3),
+                   Layout(16, 16, 32, 16, 1, 1)):  # fmt: skip
+        monkeypatch.setattr("quamba_lab.scans.folded_cuda.plan", lambda *a, _l=layout, **k: _l)
+        _prepared.cache_clear()
+        results.append(folded(x).y)
+    monkeypatch.undo()
+    _prepared.cache_clear()
+    assert all(torch.equal(y, results[0]) for y in results)
