@@ -46,16 +46,15 @@ FP64_NOISE = 64 * 2.0**-53
 class Budget:
     """One scan's budget on one set of inputs; every tensor float64 (b, d, l, n).
 
-    ``error``: e.  ``state``, ``decay``: the exact ones.  ``parts``: by :data:`PARTS`, sum to ``error``.  ``origins``: by
-    :data:`ORIGINS`, each carried on by the exact decays, sum to ``error``.  ``miss``: the largest |sum of parts − error|
-    in units of the magnitudes that entered.  ``beyond``: for decay, drive and the update ("unexplained"), the places
-    (batch, channel, token, state) that err by more than float32 can, in order of token.  ``hint``: what the unexplained
-    updates look like.
+    ``error``: e.  ``state``: the exact one.  ``parts``: by :data:`PARTS`, sum to ``error``.  ``origins``: by
+    :data:`ORIGINS`, each carried on by the exact decays, sum to ``error``.  ``miss``: the largest |sum − error| in
+    units of the magnitudes that entered.  ``beyond``: for decay, drive and the update ("unexplained"), the places
+    (batch, channel, token, state) that err by more than float32 can, in order of token.  ``hint``: what the unexplained updates
+    look like.
     """
 
     error: Tensor
     state: Tensor
-    decay: Tensor
     parts: dict[str, Tensor]
     origins: dict[str, Tensor]
     miss: float
@@ -117,7 +116,7 @@ def budget_of(x: ScanInputs, taps: dict[str, Tensor], exact: dict[str, Tensor] |
         "unexplained": _in_order(odd),
     }
     hint = _hint(a, b, h, x.state_scale, beyond["unexplained"])
-    return Budget(error, h_true, a_true, parts, origins, math.inf if math.isnan(miss) else miss, beyond, hint)
+    return Budget(error, h_true, parts, origins, math.inf if math.isnan(miss) else miss, beyond, hint)
 
 
 def _in_order(where: Tensor) -> Tensor:

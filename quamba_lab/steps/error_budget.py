@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ErrorBudget", "budget_scans", "error_budget"]
 
+DIFFERENCE = "Where the difference of the two states comes from"
 SHOWN_CHANNELS = 4
 ELEMENTS = 4_000_000
 """Largest b·d·l·n that is budgeted whole; of a larger problem every k-th channel is taken."""
@@ -35,49 +36,51 @@ ELEMENTS = 4_000_000
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ErrorBudget(StepResult):
-    """The budgets of two modes' scans; ``budgets`` by (mode, layer), ``channels`` shown by layer (as numbered in the
-    model), ``rows`` their places in the budget."""
+    """The budgets of two modes' scans.
+
+    ``kept``: by (mode, layer), the error and its origins of the channels that are shown, float64 (channels, l, n);
+    ``channels``: their numbers, by layer; ``lives``: by layer, the half-lives of every state, (d, n).
+    """
 
     STEP = 5
     NAME = "error_budget"
     TITLE = "The error of the state, taken apart"
     pair: tuple[str, str] = ("", "")
-    budgets: dict[tuple[str, int], Budget] = field(default_factory=dict, repr=False)
+    kept: dict[tuple[str, int], dict[str, np.ndarray]] = field(default_factory=dict, repr=False)
     channels: dict[int, list[int]] = field(default_factory=dict, repr=False)
-    rows: dict[int, list[int]] = field(default_factory=dict, repr=False)
+    lives: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
-    def _chosen(self, mode: str | None, layer: int | None, channel: int | None) -> tuple[str, int, int, int]:
-        """(mode, layer, channel, row), the defaults where None; ``ValueError`` for what is not there."""
-        if not self.budgets:
+    def _chosen(self, mode: str | None, layer: int | None, channel: int | None) -> tuple[str, int, int]:
+        """(mode, layer, place of the channel), the defaults where None; ``ValueError`` for what is not there."""
+        if not self.kept:
             raise ValueError(f"there is no budget to draw: {self.verdict}")
-        first_mode, first_layer = next(iter(self.budgets))
+        first_mode, first_layer = next(iter(self.kept))
         mode, layer = mode or first_mode, first_layer if layer is None else layer
-        if (mode, layer) not in self.budgets:
-            known = ", ".join(f"{m} at layer {n}" for m, n in self.budgets)
+        if (mode, layer) not in self.kept:
+            known = ", ".join(f"{m} at layer {n}" for m, n in self.kept)
             raise ValueError(f"no budget of mode {mode} at layer {layer}: there are {known}")
         shown = self.channels[layer]
         place = 0 if channel is None else channel
         if not 0 <= place < len(shown):
             raise ValueError(f"channel choice {channel} is out of range: 0 to {len(shown) - 1}")
-        return mode, layer, shown[place], self.rows[layer][place]
+        return mode, layer, place
 
     def series(self, mode: str, layer: int, channel: int) -> tuple[int, int, dict[str, np.ndarray], np.ndarray]:
         """(channel, state, origins, error) along the tokens, of the channel's state with the largest error."""
-        mode, layer, number, row = self._chosen(mode, layer, channel)
-        budget = self.budgets[mode, layer]
-        state = int(budget.error[0, row].square().sum(0).argmax())
+        mode, layer, place = self._chosen(mode, layer, channel)
+        kept = self.kept[mode, layer]
+        state = int(np.square(kept["error"][place]).sum(0).argmax())
         parts = {
-            name: part[0, row, :, state].numpy() for name, part in budget.origins.items()
-            if name != "unexplained" or not budget.closes
+            name: kept[name][place, :, state] for name in ORIGINS if name != "unexplained" or np.any(kept[name])
         }  # fmt: skip
-        return number, state, parts, budget.error[0, row, :, state].numpy()
+        return self.channels[layer][place], state, parts, kept["error"][place, :, state]
 
     def figure(self, mode: str | None = None, layer: int | None = None, channel: int | None = None) -> Figure:
         """Stacked areas: the error of one state along the tokens, divided by where it was made."""
         from .. import plots_scan
 
-        mode, layer, _, _ = self._chosen(mode, layer, channel)
-        number, state, parts, error = self.series(mode, layer, channel or 0)
+        mode, layer, place = self._chosen(mode, layer, channel)
+        number, state, parts, error = self.series(mode, layer, place)
         return plots_scan.areas(
             range(len(error)), parts, error, xlabel="token", ylabel="h − h(FP64)",
             title=f"Where the error of a state was made: mode {mode}, layer {layer}, channel {number}, state {state}",
@@ -87,64 +90,61 @@ class ErrorBudget(StepResult):
         """|error| of one channel, states x tokens."""
         from .. import plots
 
-        mode, layer, number, row = self._chosen(mode, layer, channel)
-        values = self.budgets[mode, layer].error[0, row].abs().T.numpy()
+        mode, layer, place = self._chosen(mode, layer, channel)
+        number, values = self.channels[layer][place], np.abs(self.kept[mode, layer]["error"][place]).T
         return plots.heatmap(
             values, title=f"Error of every state: mode {mode}, layer {layer}, channel {number}", xlabel="token",
             ylabel="state", label="|h − h(FP64)|",
         )  # fmt: skip
 
     def half_life_figure(self, layer: int | None = None) -> Figure:
-        """Share of the states whose error takes longer than so many tokens to halve."""
+        """How many tokens an error in a state takes to halve, over all states of a layer."""
         from .. import plots_scan
 
-        layers = sorted(self.channels) if layer is None else [layer]
-        mode = next(iter(self.budgets))[0]
-        curves, x = {}, np.linspace(0, 100, 101)
-        for one in layers[:6]:
-            lives = half_lives(self.budgets[mode, one].decay).flatten().clamp(max=1e9).numpy()
-            curves[f"layer {one}"] = np.percentile(lives, x)
+        layers = sorted(self.lives) if layer is None else [layer]
+        shown = layers if len(layers) <= 4 else [layers[i * (len(layers) - 1) // 3] for i in range(4)]
+        x = np.linspace(0, 100, 101)
+        curves = {f"layer {one}": np.percentile(self.lives[one].clip(max=1e9), x) for one in shown}
         return plots_scan.curves(
             x, curves, title="How long an error in a state lives", xlabel="percentile of all states",
             ylabel="half-life in tokens",
         )  # fmt: skip
 
     def figures(self) -> list[tuple[str, Figure, str]]:
-        if not self.budgets:
+        if not self.kept:
             return []
         pictures = []
-        for mode in dict.fromkeys(name for name, _ in self.budgets):
-            layer = next(at for name, at in self.budgets if name == mode)
+        for mode in dict.fromkeys(name for name, _ in self.kept):
+            layer = next(at for name, at in self.kept if name == mode)
             number, state, parts, error = self.series(mode, layer, 0)
             last = {name: abs(float(values[-1])) for name, values in parts.items()}
             most = max(last, key=last.get)
             alt = (
                 f"Mode {mode}, layer {layer}, channel {number}, state {state}: the error of the state along the "
-                f"tokens, divided by where it was made; at the last token it is {significant(float(error[-1]))}, and the "
-                f"largest part of it was made by {_named(most)}."
+                f"tokens, divided by where it was made; at the last token it is {significant(float(error[-1]))}, and "
+                f"the largest part of it was made by {_named(most)}."
             )
             pictures.append((f"budget-{mode}", self.figure(mode, layer, 0), alt))
-        mode, layer, number, row = self._chosen(None, None, None)
-        worst = int(self.budgets[mode, layer].error[0, row].abs().amax(0).argmax())
+        mode, layer, _ = self._chosen(None, None, None)
+        number, worst = self.channels[layer][0], int(np.abs(self.kept[mode, layer]["error"][0]).max(0).argmax())
         pictures.append(
             ("state-errors", self.heatmap(mode, layer, 0),
              f"Mode {mode}, layer {layer}, channel {number}: the error of each state at each token; state {worst} "
              "holds the largest.")
         )  # fmt: skip
-        lives = self.frames["Half-life of an error"]
+        every = np.concatenate([lives.ravel() for lives in self.lives.values()])
         pictures.append(
             ("half-life", self.half_life_figure(),
-             "Of the channels with the largest errors, half of the states lose half of an error within "
-             f"{significant(float(lives['median'].median()))} tokens; the longest memory needs "
-             f"{significant(float(lives['longest'].max()))}.")
+             f"Half of all states lose half of an error within {significant(float(np.median(every)))} tokens; the "
+             f"longest memory needs {significant(float(every.max()))}.")
         )  # fmt: skip
         return pictures
 
     def view_data(self) -> dict[str, Any]:
-        if not self.budgets:
+        if not self.kept:
             return super().view_data()
-        modes = list(dict.fromkeys(mode for mode, _ in self.budgets))
-        layers = [layer for layer in self.channels if all((mode, layer) in self.budgets for mode in modes)]
+        modes = list(dict.fromkeys(mode for mode, _ in self.kept))
+        layers = [layer for layer in self.channels if all((mode, layer) in self.kept for mode in modes)]
         count = min(2, *(len(self.channels[layer]) for layer in layers))
         frames, maps = {}, {}
         for mode in modes:
@@ -157,11 +157,9 @@ class ErrorBudget(StepResult):
                         "note": f"Channel {number}, state {state}. The parts sum to the observed error.",
                         "x": {"label": "token", "values": list(range(len(error)))},
                     }
-                    budget, row = self.budgets[mode, layer], self.rows[layer][place]
-                    rows = budget.error[0, row].abs().T
+                    rows = np.abs(self.kept[mode, layer]["error"][place]).T
                     maps[mode, layer, place] = {"rows": [[v or None for v in _short(r, 2)] for r in rows]}
-        length = next(iter(self.budgets.values())).error.shape[2]
-        states = next(iter(self.budgets.values())).error.shape[3]
+        _, length, states = next(iter(self.kept.values()))["error"].shape
         depends = ["mode", "layer", "channel"]
         return {
             "controls": [
@@ -225,50 +223,51 @@ def budget_scans(
 ) -> ErrorBudget:
     """The budgets on given inputs; ``pair``: {mode: scan}; ``channels``: how many are shown for each layer."""
     count = SHOWN_CHANNELS if channels is None else channels
-    budgets: dict[tuple[str, int], Budget] = {}
+    kept: dict[tuple[str, int], dict[str, np.ndarray]] = {}
     chosen: dict[int, list[int]] = {}
-    rows: dict[int, list[int]] = {}
+    every: dict[int, np.ndarray] = {}
     table, refused, faults, differences, lives = [], {}, [], [], []
     for layer, whole in inputs_by_layer.items():
         x, numbers = _thinned(whole)
         exact = oracle_taps(x)
-        life = half_lives(exact["decay"])
+        here: dict[str, Budget] = {}
         for mode, scan in pair.items():
             found = certified_taps(scan, x)
             if not found.certified:
                 refused[mode] = found.reason
                 continue
-            budget = budgets[mode, layer] = budget_of(x, found.taps, exact)
-            table.append(_summary_row(mode, scan, layer, budget))
-            faults += _faults(f"mode {mode} ({scan}) at layer {layer}", budget, numbers)
-        here = [budgets[mode, layer] for mode in pair if (mode, layer) in budgets]
+            here[mode] = budget_of(x, found.taps, exact)
+            table.append(_summary_row(mode, scan, layer, here[mode]))
+            faults += _faults(f"mode {mode} ({scan}) at layer {layer}", here[mode], numbers)
         if not here:
             continue
-        size = sum(torch.nan_to_num(b.error[0].square().sum((1, 2)), nan=math.inf) for b in here)  # (d,)
-        rows[layer] = size.argsort(descending=True, stable=True)[:count].tolist()
-        chosen[layer] = [numbers[row] for row in rows[layer]]
-        for place, row in enumerate(rows[layer]):
-            lives.append({
-                "layer": layer, "channel": chosen[layer][place], "shortest": float(life[0, row].min()),
-                "median": float(life[0, row].median()), "longest": float(life[0, row].max()),
-            })  # fmt: skip
+        size = sum(b.error[0].square().sum((1, 2)).nan_to_num(nan=math.inf) for b in here.values())  # (d,)
+        rows = size.argsort(descending=True, stable=True)[:count]
+        chosen[layer] = [numbers[row] for row in rows]
+        for mode, budget in here.items():
+            values = {"error": budget.error, **budget.origins}
+            kept[mode, layer] = {name: v[0, rows].cpu().numpy() for name, v in values.items()}
+        life = half_lives(exact["decay"])[0].cpu()  # (d, n)
+        every[layer] = life.numpy()
+        for row, number in zip(rows.tolist(), chosen[layer], strict=True):
+            one = life[row]
+            lives.append([layer, number, float(one.min()), float(one.median()), float(one.max())])
         if len(here) == 2:
-            differences.append({"layer": layer, **_of_difference(*here)})
+            differences.append({"layer": layer, **_of_difference(*here.values())})
     frames = {"Budget by layer": pd.DataFrame(table)}
     if differences:
-        frames["Where the difference of the two states comes from"] = pd.DataFrame(differences)
-    frames["Half-life of an error"] = pd.DataFrame(
+        frames[DIFFERENCE] = pd.DataFrame(differences)
+    frames["Half-life of an error, in tokens"] = pd.DataFrame(
         lives, columns=["layer", "channel", "shortest", "median", "longest"]
     )
-    status, verdict = _judge(pair, frames["Budget by layer"], faults, refused, budgets)
-    numbers_ = {
-        "closes": bool(budgets) and all(b.closes for b in budgets.values()), "refused": refused, "faults": faults,
-        "shares": {mode: _mean_shares([b for (m, _), b in budgets.items() if m == mode]) for mode in pair},
-        "noise": FP64_NOISE,
+    status, verdict = _judge(pair, frames, faults, refused)
+    measured = {
+        "closes": bool(table) and all(row["closes"] for row in table), "refused": refused, "faults": faults,
+        "shares": {mode: _mean_shares(frames["Budget by layer"], mode) for mode in pair}, "noise": FP64_NOISE,
     }  # fmt: skip
     return ErrorBudget(
-        status=status, verdict=verdict, settings=settings, numbers=numbers_, frames=frames,
-        pair=tuple(pair.values())[:2], budgets=budgets, channels=chosen, rows=rows,
+        status=status, verdict=verdict, settings=settings, numbers=measured, frames=frames,
+        pair=tuple(pair.values())[:2], kept=kept, channels=chosen, lives=every,
     )  # fmt: skip
 
 
@@ -284,33 +283,38 @@ def _of_difference(a: Budget, b: Budget) -> dict[str, float]:
     return out
 
 
-def _mean_shares(budgets: Sequence[Budget]) -> dict[str, float]:
+def _mean_shares(table: pd.DataFrame, mode: str) -> dict[str, float]:
     """Shares over layers, each layer counted alike; NaN without any error."""
-    rows = [b.shares() for b in budgets]
-    rows = [row for row in rows if not math.isnan(row["decay"])]
-    return {name: float(np.mean([row[name] for row in rows])) if rows else math.nan for name in ORIGINS}
+    if table.empty:
+        return dict.fromkeys(ORIGINS, math.nan)
+    rows = table[table["mode"] == mode]
+    return {name: float(rows[f"share_{name}"].mean()) for name in ORIGINS}
 
 
 def _judge(
-    pair: dict[str, str], table: pd.DataFrame, faults: list[str], refused: dict[str, str], budgets: dict
+    pair: dict[str, str], frames: dict[str, pd.DataFrame], faults: list[str], refused: dict[str, str]
 ) -> tuple[str, str]:
     """Status and the sentence."""
+    table, difference = frames["Budget by layer"], frames.get(DIFFERENCE)
     refusal = "".join(f" The budget of mode {mode} is not shown: {reason}." for mode, reason in refused.items())
-    if not budgets:
-        return "unknown", f"No error budget could be made.{refusal}"
+    if table.empty:
+        return "unknown", f"No error budget could be made.{refusal or ' No layer was chosen.'}"
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        closing = "closes" if all(b.closes for b in budgets.values()) else "does not close"
+        closing = "closes" if table["closes"].all() else "does not close"
         return "fault", f"The error budget of the state {closing}, and {faults[0]}{more}.{refusal}"
     sentences = []
-    for mode in dict.fromkeys(m for m, _ in budgets):
-        mean = _mean_shares([b for (m, _), b in budgets.items() if m == mode])
-        error = float(table.loc[table["mode"] == mode, "error_rms"].max())
-        if error == 0 or math.isnan(mean["decay"]):
+    for mode in dict.fromkeys(table["mode"]):
+        mean, error = _mean_shares(table, mode), float(table.loc[table["mode"] == mode, "error_rms"].max())
+        if not error:
             sentences.append(f"mode {mode} ({pair[mode]}) has no error")
             continue
         divided = ", ".join(f"{share(mean[name])} {name}" for name in ("decay", "drive", "rounding"))
-        sentences.append(f"mode {mode} ({pair[mode]}): error/RMS at most {significant(error)}, of it {divided}")
+        sentences.append(f"mode {mode} ({pair[mode]}) errs by {significant(error)} of RMS(h) at most, of it {divided}")
+    if difference is not None and not difference["share_decay"].isna().all():
+        shares = {name: float(difference[f"share_{name}"].mean()) for name in ("decay", "drive", "rounding")}
+        divided = ", ".join(f"{share(value)} {name}" for name, value in shares.items())
+        sentences.append(f"of the difference between the two, {divided}")
     status = "identical" if (table["error_rms"] == 0).all() else "rounding"
     return status, (
         f"The error budget of the state closes at all {table['layer'].nunique()} layers looked at, to "
