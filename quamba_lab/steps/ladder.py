@@ -1,6 +1,6 @@
 """The ladder of the scan's operations: the error against FP64 after each, and what each adds by itself.
 
-From one scan's taps two errors follow. The *accumulated* error is the tap against the FP64 scan's.  The *local* error is
+From one scan's taps two errors follow.  The *accumulated* error is the tap against the FP64 scan's.  The *local* one is
 the tap against the same operation done in FP64 on the scan's own previous taps: with equal inputs, what this operation
 adds.  Local errors are counted in unit roundoffs of the magnitudes that enter, so they can be held against a bound that
 follows from the operation (quamba_lab/thresholds.py), not against a tuned tolerance.
