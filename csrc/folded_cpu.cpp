@@ -83,9 +83,16 @@ Buffer<T> buffer(int64_t count) {
 
 // ------------------------------------------------------------------------------------------ FP64 functions, in lanes
 
-// 2^x - 1, relative error below 2^-43: the Chebyshev polynomial of (2^r - 1) / r on |r| <= 1/2.  Free of branches, so
-// that compilers vectorize it, and of fused operations, so that every build gives the same bits.
-inline double exp2_minus_one(double x) {
+// 2^x as power * (1 + fraction), relative error of either below 2^-43: the Chebyshev polynomial of (2^r - 1) / r on
+// |r| <= 1/2.  Free of branches, so that compilers vectorize it, and of fused operations, so that every build gives the
+// same bits.
+struct Exp2 {
+    double power, fraction;
+    // Apart, because 2^x - 1 has no digits left of a small 2^x, nor 2^x of a small 2^x - 1.
+    double value() const { return power * fraction + power; }
+    double less_one() const { return power * fraction + (power - 1.0); }
+};
+inline Exp2 exp2_of(double x) {
     x = x > -1000.0 ? x : -1000.0;
     x = x < 1000.0 ? x : 1000.0;
     constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding it leaves an integer in the low bits
@@ -104,12 +111,12 @@ inline double exp2_minus_one(double x) {
     bits = (bits + 1023) << 52;
     double power;
     std::memcpy(&power, &bits, 8);
-    return power * (p * r) + (power - 1.0);
+    return {power, p * r};
 }
 
 // log(1 + e^x) without overflow: max(x, 0) + 2 atanh(e / (2 + e)) with e = e^-|x|; relative error below 2^-42.
 inline double softplus(double x) {
-    const double size = x < 0 ? -x : x, e = exp2_minus_one(size * -1.4426950408889634074) + 1.0;
+    const double size = x < 0 ? -x : x, e = exp2_of(size * -1.4426950408889634074).value();
     const double s = e / (2.0 + e), q = s * s;
     double p = 1.0 / 27;
     for (int k = 25; k > 0; k -= 2) p = p * q + 1.0 / k;
@@ -130,8 +137,8 @@ void transpose(const int8_t* codes, int8_t* rows, int64_t n, int64_t l, int64_t 
 
 // What the table holds for 2^x: 2^x - 1, with its sign bit set, from 1/2 to 1; else 2^x.
 inline float entry(double x) {
-    const double less_one = exp2_minus_one(x);
-    return float(x >= -1.0 && x <= 0.0 ? -std::fabs(less_one) : less_one + 1.0);
+    const Exp2 power = exp2_of(x);
+    return float(x >= -1.0 && x <= 0.0 ? -std::fabs(power.less_one()) : power.value());
 }
 
 // A channel's step sizes (256) and entries of decay (256, width); only the codes that are `used`.
