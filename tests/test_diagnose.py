@@ -64,6 +64,11 @@ def test_a_hang_is_a_verdict_and_leaves_no_loop_behind():
     assert "0.5 s" in found.evidence[0]
 
 
+def test_a_scan_that_writes_spoils_no_later_diagnosis():
+    assert diagnose(FAULTS["writes into u"].scan(Variant())).verdict == "mutates inputs"
+    assert diagnose("torch_int8").verdict == "rounding"
+
+
 def test_same_seed_same_answer():
     scan = FAULTS["gate before D"].scan(Variant())
     first, second = (json.dumps(diagnose(scan).to_json(), sort_keys=True) for _ in range(2))

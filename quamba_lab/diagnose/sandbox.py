@@ -12,12 +12,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..quantized import Quantized
 from ..scans import ScanError, ScanInputs, ScanOutput
 
 __all__ = ["Outcome", "Sandbox"]
@@ -41,7 +42,7 @@ class _Abandoned(BaseException):
 
 
 class Sandbox:
-    """Calls ``fn`` with copies' originals guarded; use as a context manager.  ``calls``: how many were made."""
+    """Calls ``fn`` on copies of the inputs; use as a context manager.  ``calls``: how many were made."""
 
     def __init__(self, fn: Callable, time_limit: float) -> None:
         self.fn, self.time_limit, self.calls, self.seconds = fn, time_limit, 0, 0.0
@@ -69,11 +70,10 @@ class Sandbox:
 
     def __call__(self, x: ScanInputs) -> Outcome:
         """Run the scan on ``x``; never raises on the scan's account."""
-        before = {name: q.map(torch.clone) for name, q in x.operands().items()}
-        scales = {name: None if q.scale is None else q.scale.clone() for name, q in x.operands().items()}
+        given = _copy(x)
         started = time.perf_counter()
         self.calls += 1
-        self._tasks.put(x)
+        self._tasks.put(given)
         try:
             result, error = self._results.get(timeout=self.time_limit)
         except queue.Empty:
@@ -84,11 +84,23 @@ class Sandbox:
         if error is not None:
             kind = "declined" if isinstance(error, (ScanError, NotImplementedError)) else "error"
             return Outcome(kind, f"raised {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}")
-        for name, q in x.operands().items():
-            same_scale = q.scale is None or torch.equal(q.scale, scales[name])
-            if q.shape != before[name].shape or not torch.equal(q.values, before[name].values) or not same_scale:
+        for name, q in given.operands().items():
+            kept = getattr(x, name)
+            same_scale = q.scale is None or torch.equal(q.scale, kept.scale)
+            if q.shape != kept.shape or not torch.equal(q.values, kept.values) or not same_scale:
                 return Outcome("mutates inputs", f"the call changed its input {name}")
+        if x.state_scale is not None and not torch.equal(given.state_scale, x.state_scale):
+            return Outcome("mutates inputs", "the call changed its input state_scale")
         return _checked(result, x)
+
+
+def _copy(x: ScanInputs) -> ScanInputs:
+    """What the scan receives: it may write there without spoiling the probe."""
+    copies = {
+        name: Quantized(q.values.clone(), None if q.scale is None else q.scale.clone())
+        for name, q in x.operands().items()
+    }
+    return replace(x, **copies, state_scale=None if x.state_scale is None else x.state_scale.clone())
 
 
 def _checked(result: object, x: ScanInputs) -> Outcome:
