@@ -61,6 +61,7 @@ EN = {
     "download.svg": "Picture (SVG)",
     "download.png": "Picture (PNG)",
     "rows": "{count} rows",
+    "rows.more": "The first {shown} of {count} rows; the CSV holds them all.",
     "yes": "yes",
     "no": "no",
     "trace": "Where it stopped",

@@ -43,7 +43,12 @@ notebook.finish(result, results_dir, "0_summary", lang)
 
 # %%
 notebook.show_figures(result)
-notebook.show_tables(result)
+
+# %% tags=["notebook-only"]
+notebook.show_tables(result, ["Steps"])
+
+# %%
+notebook.show_tables(result, leave_out=["Steps"])
 
 # %% [markdown]
 # ## What really ran

@@ -48,6 +48,8 @@ def read_page(notebook: dict[str, Any]) -> Page:
     for cell in notebook["cells"]:
         source = _joined(cell["source"])
         tags = set(cell.get("metadata", {}).get("tags", []))
+        if "notebook-only" in tags:
+            continue  # the page says it in a way of its own
         if cell["cell_type"] == "markdown":
             for level, text, anchor in headings(source):
                 if level == 1 and not title:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,8 @@ from .cells import Page
 __all__ = ["render_changes", "render_index", "render_step"]
 
 SUMMARY = "0_summary"
+MOST_ROWS = 150
+"""Rows of a table that a page shows; its CSV holds all."""
 
 
 @cache
@@ -27,8 +30,11 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("quamba_lab", "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.globals["most_rows"] = MOST_ROWS
     environment.filters["json_data"] = _json_data
     environment.filters["csv"] = _csv
+    environment.filters["lead"] = lambda text: _sentences(text)[0]
+    environment.filters["rest"] = lambda text: _sentences(text)[1]
     environment.filters["asset"] = lambda name: Markup(environment.loader.get_source(environment, name)[0])
     return environment
 
@@ -41,6 +47,12 @@ def _json_data(value: Any) -> Markup:
     return Markup(text)
 
 
+def _sentences(text: str) -> tuple[str, str]:
+    """The first sentence, and the others."""
+    parts = re.split(r"(?<=[.。])\s+(?=[A-Z])", text, maxsplit=1)
+    return parts[0], parts[1] if len(parts) > 1 else ""
+
+
 def _csv(table: dict[str, Any]) -> str:
     """A table's columns and rows as CSV in a data URI."""
     from urllib.parse import quote
@@ -49,7 +61,7 @@ def _csv(table: dict[str, Any]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table["columns"])
     writer.writerows(table["rows"])
-    return "data:text/csv;charset=utf-8," + quote(text.getvalue())
+    return "data:text/csv;charset=utf-8," + quote(text.getvalue(), safe=",;:()*+/=@ ")
 
 
 def _mode_colours() -> dict[str, str]:

@@ -27,7 +27,7 @@
     return String(Number(v.toPrecision(4)));
   }
   function colour(name, index) {
-    if (name === "floor") return "var(--floor)";
+    if (name === "floor" || name === "bound") return "var(--floor)";
     const known = words.colours[name];
     return known === "#000000" ? "var(--ink)" : known || PALETTE[index % PALETTE.length];
   }
@@ -53,7 +53,9 @@
     return { map: (v) => from + (to - from) * (v - low) / (high - low), ticks };
   }
 
-  const W = 760, LEFT = 74, RIGHT = 16, TOP = 10;
+  // One unit of a drawing is one pixel of the page, so that text keeps its size on a phone.
+  let W = 760;
+  const LEFT = 74, RIGHT = 16, TOP = 10;
   function canvas(figure, height, title) {
     const svg = el("svg", { viewBox: `0 0 ${W} ${height}`, class: "chart", role: "img", "aria-label": title }, figure);
     return svg;
@@ -82,7 +84,7 @@
     const series = frame.series || [];
     legend(figure, series);
     const labels = x.values || [], numeric = kind === "lines" && labels.length > 0 && labels.every(finite);
-    const longest = Math.max(0, ...labels.map((l) => short(l).length));
+    const longest = Math.max(0, ...labels.map((l) => short(l).length)), room = Math.max(2, Math.floor(W / 90));
     const turned = !numeric && (longest * 6.5 > (W - LEFT - RIGHT) / Math.max(1, labels.length));
     const below = (turned ? Math.min(150, longest * 5 + 20) : 26) + (x.label ? 20 : 4), bottom = 300, height = bottom + below;
     const svg = canvas(figure, height, chart.title);
@@ -93,7 +95,7 @@
     const slot = (W - LEFT - RIGHT) / Math.max(1, labels.length);
     const at = (i) => (numeric ? xs.map(labels[i]) : LEFT + slot * (i + 0.5));
     el("line", { x1: LEFT, x2: W - RIGHT, y1: bottom, y2: bottom, class: "axis" }, svg);
-    if (numeric) for (const tick of xs.ticks) el("text", { x: xs.map(tick), y: bottom + 18, "text-anchor": "middle" }, svg, short(tick));
+    if (numeric) for (const tick of xs.ticks.filter((_, i) => i % Math.ceil(xs.ticks.length / room) === 0)) el("text", { x: xs.map(tick), y: bottom + 18, "text-anchor": "middle" }, svg, short(tick));
     else {
       const every = turned ? Math.max(1, Math.ceil(14 / slot)) : 1;
       labels.forEach((label, i) => {
@@ -103,13 +105,17 @@
       });
     }
     if (x.label) el("text", { x: (LEFT + W - RIGHT) / 2, y: height - 4, "text-anchor": "middle" }, svg, x.label);
+    // Bands first: a line is never hidden by one.
     series.forEach((s, index) => {
       const c = colour(s.name, index);
       if (s.low) {
         const path = s.high.map((v, i) => `${i ? "L" : "M"}${at(i)},${y.map(v)}`).join("") + s.low.map((v, i) => [at(i), y.map(v)]).reverse().map((p) => `L${p[0]},${p[1]}`).join("") + "Z";
-        el("path", { d: path, fill: c, opacity: s.name === "floor" ? 0.4 : 0.18 }, svg);
+        el("path", { d: path, fill: c, opacity: s.name === "floor" || s.name === "bound" ? 0.4 : 0.18 }, svg);
       }
+    });
+    series.forEach((s, index) => {
       if (!s.values) return;
+      const c = colour(s.name, index);
       if (kind === "bars") {
         const drawn = series.filter((t) => t.values), width = Math.min(44, slot * 0.8 / drawn.length), k = drawn.indexOf(s);
         s.values.forEach((v, i) => {
@@ -239,6 +245,7 @@
   const DRAW = { lines: (f, c, d) => drawSeries(f, c, d, "lines"), bars: (f, c, d) => drawSeries(f, c, d, "bars"), heatmap: drawHeatmap, tokens: drawTokens, table: drawTable };
   function draw(view) {
     view.charts.textContent = "";
+    W = Math.max(300, Math.min(860, view.charts.clientWidth - 36));
     for (const chart of view.data.charts) {
       const key = chart.depends.map((name) => String(view.value(name))).join("|");
       const figure = el("figure", { "data-chart": chart.name, "data-frame": key }, view.charts);
@@ -283,5 +290,9 @@
     }));
     views.push(view);
   });
+  // A picture is in the page once; its link takes it from there.
+  document.querySelectorAll("a.picture-link").forEach((a) => { a.href = a.closest("figure").querySelector("img").src; });
   refresh();
+  let width = window.innerWidth;
+  window.addEventListener("resize", () => { if (window.innerWidth !== width) { width = window.innerWidth; refresh(); } });
 })();
