@@ -99,7 +99,7 @@ def _prepared(b: int, d: int, l: int, n: int, g: int, invariant: bool, aligned: 
     items = -(-b // max(layout.teams, 1))
     if layout.teams:  # a block that takes several items in turn builds its tables once
         slots = torch.cuda.get_device_properties(device).multi_processor_count * layout.resident
-        items = min(items, max(1, slots // across)) if items * across > 4 * slots else items
+        items = min(items, max(1, slots // across)) if items * across > 2 * slots else items
     return _kernel(layout, aligned, taps, device), (across, min(items, _GRID_Y), 1), layout.threads, layout.shared
 
 
