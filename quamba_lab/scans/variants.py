@@ -5,13 +5,13 @@ scans can be taken apart by moving from the one's setting to the other's a switc
 
     association   which two factors of dt·B·u are multiplied first        exp         how e^x is computed
     softplus      how log(1 + e^x) is computed                            fma         is a·h + b rounded once or twice
-    order         sequential, a tree over chunks, a block scan            contraction how Σ C·h is summed over the
-    states
+    order         sequential, a tree over chunks, a block scan            contraction the order of Σ C·h over the states
     skip          does the sum end or begin with D·u                      gate        how ·silu(z) is associated
     rule, cast    rounding of the returned state, of y                    requantize  where the state becomes INT8
+    bias          scale·code + bias of dt rounded twice or once           dtype       of all the arithmetic
 
-``run(inputs, Variant(...))`` computes the scan.  ``TORCH_INT8`` is the point that equals :func:`torch_int8` bit for
-bit.
+``run(inputs, Variant(...))`` computes the scan.  ``TORCH_INT8`` and ``PUBLISHED`` are the points that equal
+:func:`torch_int8` and, on the host, :func:`published` bit for bit.
 Every stage of :class:`Arithmetic` is a method of its own: a subclass replaces one and leaves the others as they are.
 """
 
@@ -25,24 +25,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..quantized import AWAY_SATURATE, Quantized, RoundingRule
+from .host_arithmetic import fused, log1p_once, prefix_scan, standard_exp
 from .oracle import quantize_state
+from .published import partition
 from .types import ScanInputs, ScanOutput
 
-__all__ = ["SWITCHES", "TORCH_INT8", "Arithmetic", "Variant", "run", "taps"]
+__all__ = ["PUBLISHED", "SWITCHES", "TORCH_INT8", "Arithmetic", "Variant", "run", "taps"]
 
 LOG2E = 1.4426950408889634
 TINY = 2.0**-126  # the smallest normal float32: fast math flushes what is below it
 
 SWITCHES: dict[str, tuple[str, ...]] = {
     "association": ("(dt*B)*u", "B*(dt*u)", "(B*u)*dt"),
-    "exp": ("library", "exp2", "fast", "float64", "two_ulp"),
-    "softplus": ("library", "log1p", "stable"),
-    "order": ("sequential", "tree", "block", "segments"),
+    "exp": ("library", "exp2", "fast", "float64", "two_ulp", "standard"),
+    "softplus": ("library", "log1p", "stable", "log1p_once"),
+    "order": ("sequential", "tree", "block", "segments", "published"),
     "contraction": ("library", "ascending", "descending", "pairwise"),
     "skip": ("last", "first"),
     "gate": ("silu", "quotient", "sigmoid", "tanh"),
     "cast": ("float16", "truncate", "bfloat16", "saturate"),
     "requantize": ("end", "chunk", "token", "never"),
+    "bias": ("separate", "fused"),
 }
 """The allowed values of the switches that are words."""
 
@@ -50,7 +53,7 @@ SWITCHES: dict[str, tuple[str, ...]] = {
 @dataclass(frozen=True)
 class Variant:
     """A point in the space of scans.  ``chunk``: tokens per tree or segment; ``threads``, ``items``: shape of the block
-    scan.  ``dtype``: the arithmetic.  Raises ``ValueError`` for a value that :data:`SWITCHES` does not list."""
+    scan (the published order takes them from the length).  ``dtype``: the arithmetic.  Raises ``ValueError`` for a value that :data:`SWITCHES` does not list."""
 
     association: str = "(dt*B)*u"
     exp: str = "library"
@@ -66,6 +69,7 @@ class Variant:
     rule: RoundingRule = AWAY_SATURATE
     cast: str = "float16"
     requantize: Literal["end", "chunk", "token", "never"] = "end"
+    bias: str = "separate"
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
@@ -82,16 +86,25 @@ class Variant:
 TORCH_INT8 = Variant()
 """Equal to :func:`quamba_lab.scans.torch_int8` bit for bit."""
 
+PUBLISHED = Variant(
+    association="B*(dt*u)", exp="standard", softplus="log1p_once", fma=True, order="published",
+    contraction="ascending", skip="first", gate="quotient", bias="fused",
+)  # fmt: skip
+"""Equal to the host build of :func:`quamba_lab.scans.published.published` bit for bit."""
+
 
 class Arithmetic:
     """The stages of a scan under one :class:`Variant`; shapes as in :func:`quamba_lab.scans.oracle.oracle_taps`."""
 
     def __init__(self, variant: Variant = TORCH_INT8) -> None:
         self.v = variant
+        self.carried: Tensor | None = None
 
     def exp(self, x: Tensor) -> Tensor:
         """e^x by the variant's method; "fast" is ex2.approx of a rounded x·log2(e), flushing to zero on both sides."""
         kind = self.v.exp
+        if kind == "standard" and x.dtype == torch.float32:
+            return standard_exp(x)
         if kind == "float64":
             return torch.exp(x.double()).to(x.dtype)
         if kind == "two_ulp" and x.dtype == torch.float32:
@@ -105,9 +118,9 @@ class Arithmetic:
         return torch.exp(x)
 
     def multiply_add(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        """a·b + c; with ``fma`` the product of two float32 is kept exactly (in float64) and the sum is rounded."""
+        """a·b + c; with ``fma`` float32 tensors are rounded once."""
         if self.v.fma and a.dtype == torch.float32:
-            return (a.double() * b.double() + c.double()).float()
+            return fused(a, b, c)
         return a * b + c
 
     def dequantize(self, name: str, q: Quantized, x: ScanInputs) -> Tensor:
@@ -122,6 +135,8 @@ class Arithmetic:
     def softplus(self, total: Tensor) -> Tensor:
         if self.v.softplus == "library":
             return F.softplus(total)
+        if self.v.softplus == "log1p_once":
+            return torch.where(total <= 20.0, log1p_once(self.exp(total.clamp(max=20.0))), total)
         if self.v.softplus == "log1p":
             return torch.where(total <= 20.0, torch.log1p(self.exp(total.clamp(max=20.0))), total)
         return total.clamp(min=0) + torch.log1p(self.exp(-total.abs()))
@@ -148,6 +163,8 @@ class Arithmetic:
             return self._requantized(decay, drive, x)
         if self.v.order == "sequential":
             return self._sequential(decay, drive)
+        if self.v.order == "published":
+            return self._published(decay, drive)
         pieces, carry = [], None
         size = self.v.threads * self.v.items if self.v.order == "block" else self.v.chunk
         for start in range(0, decay.shape[2], size):
@@ -160,6 +177,16 @@ class Arithmetic:
                 a, b = self._block(decay[:, :, part], drive[:, :, part])
             pieces.append(b if carry is None else self.multiply_add(a, carry[:, :, None], b))
             carry = pieces[-1][:, :, -1]
+        return torch.cat(pieces, 2)
+
+    def _published(self, decay: Tensor, drive: Tensor) -> Tensor:
+        """The published prefix scan; ``carried`` is the state it hands on, which is the one it returns."""
+        threads, items = partition(decay.shape[2])
+        pieces, carry = [], torch.zeros_like(drive[:, :, 0])
+        for a, b in zip(decay.split(threads * items, 2), drive.split(threads * items, 2), strict=True):
+            states, carry = prefix_scan(a, b, carry, threads, items, self.multiply_add)
+            pieces.append(states)
+        self.carried = carry
         return torch.cat(pieces, 2)
 
     def _sequential(self, decay: Tensor, drive: Tensor) -> Tensor:
@@ -275,6 +302,9 @@ class Arithmetic:
         """Every operation's output; ``skip`` is the value before the gate, as in the oracle's taps."""
         value = {name: self.dequantize(name, q, x) for name, q in x.operands().items()}
         u, B, C = value["u"], self.per_channel(value["B"], x), self.per_channel(value["C"], x)
+        if self.v.bias == "fused" and "dt_bias" in value and self.v.dtype == torch.float32:
+            bias = value.pop("dt_bias")[None, :, None]
+            value["dt"] = fused(x.dt.values.float(), x.dt.scale.to(x.device), bias)
         dt = self.step_size(value["dt"], value.get("dt_bias"), x)
         A = self.rates(value["A_log"])
         decay = self.decay(dt, A)
@@ -292,7 +322,7 @@ class Arithmetic:
 
     def __call__(self, x: ScanInputs) -> ScanOutput:
         taps = self.taps(x)
-        last = taps["recurrence"][:, :, -1]
+        last = taps["recurrence"][:, :, -1] if self.carried is None else self.carried
         keep = x.state_scale is None or self.v.requantize == "never"
         state = last.float() if keep else self.state_quantization(last, x.state_scale)
         return ScanOutput(taps["output_cast"], state, f"{self.v} on {x.device.type}")
