@@ -49,8 +49,8 @@ class Budget:
     ``error``: e.  ``state``: the exact one.  ``parts``: by :data:`PARTS`, sum to ``error``.  ``origins``: by
     :data:`ORIGINS`, each carried on by the exact decays, sum to ``error``.  ``miss``: the largest |sum − error| in
     units of the magnitudes that entered.  ``beyond``: for decay, drive and the update ("unexplained"), the places
-    (batch, channel, token, state) that err by more than float32 can, in order of token.  ``hint``: what the unexplained updates
-    look like.
+    (batch, channel, token, state) that err by more than float32 can, in order of token.  ``hint``: what the unexplained
+    updates look like.
     """
 
     error: Tensor
