@@ -92,17 +92,20 @@ class OperandAudit:
     note: str = ""
 
 
-def _judge(operand: str, scale: Tensor, got: Tensor, seen_in: str, bits: int, allowed_ulp: float = 0.0) -> OperandAudit:
+def _judge(
+    operand: str, scale: Tensor, got: Tensor, seen_in: str, bits: int, known_to: Tensor | float = 0.0
+) -> OperandAudit:
+    """``got``: the value of each code; ``known_to``: how exactly a value is known that is not the expected one."""
     expected = CONVERSIONS["float32(code) x scale"](ALL_CODES, scale)
     deviation = ulp_distance(expected, got.float()).double()
     deviation = torch.where(deviation < 0, torch.full_like(deviation, math.inf), deviation)
     worst = int(deviation.argmax())
     fits = [
         name for name, rule in CONVERSIONS.items()
-        if bool((ulp_distance(rule(ALL_CODES, scale), got.float()).abs() <= allowed_ulp).all())
+        if bool(((rule(ALL_CODES, scale).double() - got.double()).abs() <= known_to).all())
     ]  # fmt: skip
     return OperandAudit(
-        operand, float(scale), seen_in, bits, int((deviation <= allowed_ulp).sum()), float(deviation[worst]),
+        operand, float(scale), seen_in, bits, int((deviation == 0).sum()), float(deviation[worst]),
         int(ALL_CODES[worst]), float(got[0].double() / scale.double()), fits[0] if fits else "none of them",
     )  # fmt: skip
 
@@ -159,7 +162,8 @@ def _through_cancellation(run: Run, operand: str, scale: Tensor) -> OperandAudit
     rounding = (ALL_CODES.float() * lifted).double() - product  # what a wide or fused sum leaves over
     harmless = (deviation.abs() <= rounding.abs() * (1 + 2.0**-10)) & torch.isfinite(deviation)
     got = torch.where(harmless, ALL_CODES.float() * lifted, (product + deviation).float())
-    return replace(_judge(operand, lifted, got, "y, cancellation", 24), scale=float(lifted) / factor)
+    known_to = torch.where(harmless, 0.0, deviation.abs() * 2.0**-10 + rounding.abs())
+    return replace(_judge(operand, lifted, got, "y, cancellation", 24, known_to), scale=float(lifted) / factor)
 
 
 def _through_decay(run: Run, scale: Tensor) -> OperandAudit:

@@ -1,0 +1,257 @@
+"""Steps 3 and 5 on scans with planted faults: exactly the plant is reported, and honest scans are not accused."""
+
+import functools
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from quamba_lab import scans
+from quamba_lab.quantized import AWAY_SATURATE, AWAY_WRAP, EVEN_SATURATE, EVEN_SYMMETRIC, RoundingRule
+from quamba_lab.scans.variants import TORCH_INT8, Variant
+from quamba_lab.scans.variants import run as run_variant
+from quamba_lab.scans.variants import taps as variant_taps
+from quamba_lab.steps.dequantization import audit_scans
+from quamba_lab.steps.inside_the_scan import walk
+from quamba_lab.steps.ladder import local_errors
+from quamba_lab.steps.ledger import classify
+from quamba_lab.steps.probes import audit_operand, drive_association, skip_position, state_rounding
+from quamba_lab.steps.what_if import what_if
+
+INPUTS = scans.random_inputs(1, 24, 40, seed=3)
+OPERANDS = ("u", "dt", "B", "C", "z", "A_log", "D", "dt_bias")
+
+
+@pytest.fixture
+def register():
+    """Register scans for one test."""
+    added = []
+
+    def add(name, fn, **parts):
+        scans.register(name, fn, **parts)
+        added.append(name)
+        return name
+
+    yield add
+    for name in added:
+        scans.unregister(name)
+
+
+def altered(operand, change):
+    """torch_int8 with one operand replaced by ``change(operand)``."""
+
+    def scan(x):
+        return scans.torch_scan.plain_scan(replace(x, **{operand: change(getattr(x, operand))}))
+
+    return scan
+
+
+@pytest.mark.parametrize("name", ["oracle", "published", "torch_int8", "torch_fp32", "torch_fp64", "folded"])
+@pytest.mark.parametrize("scale", [0.0123, 0.04137])
+def test_honest_scans_give_every_code_its_value(name, scale):
+    if name not in scans.names() or scans.unavailable(name):
+        pytest.skip(f"{name} cannot run here")
+    run = functools.partial(scans.run, name)
+    for operand in OPERANDS:
+        found = audit_operand(run, operand, torch.tensor(scale))
+        assert (found.exact, found.note) == (256, ""), (operand, found)
+
+
+@pytest.mark.parametrize("operand", ["u", "dt", "B", "C", "D", "dt_bias", "z", "A_log"])
+def test_a_clip_is_found_in_the_operand_that_has_it(operand, register):
+    register("clipped", altered(operand, lambda q: q and q.map(lambda v: v.clamp(min=-127))))
+    run = functools.partial(scans.run, "clipped")
+    for name in OPERANDS:
+        found = audit_operand(run, name, torch.tensor(0.04))
+        if name == operand == "z" and found.exact == 256:
+            continue  # silu(-5.12) and silu(-5.08) may share a float16
+        if name == operand:
+            assert found.exact == 255, found
+            assert found.worst_code == -128
+            if found.bits == 24 and name != "A_log":
+                assert found.conversion == "code clipped to ±127"
+                assert found.lowest == pytest.approx(-127, rel=1e-5)
+        else:
+            assert found.exact == 256, (name, found)
+
+
+@pytest.mark.parametrize("operand", ["u", "dt", "B", "C", "D", "dt_bias"])
+def test_one_ulp_in_one_code_is_found(operand, register):
+    """The scale is one float32 ULP too large: nearly every product moves by one ULP."""
+
+    def nudge(q):
+        return q and replace(q, scale=torch.nextafter(q.scale, torch.tensor(9.0)))
+
+    register("nudged", altered(operand, nudge))
+    found = audit_operand(functools.partial(scans.run, "nudged"), operand, torch.tensor(0.0312345))
+    if operand in ("C", "D"):
+        # The probe reads a code's value against another operand of the same scale, which is right here.
+        assert found.exact < 256
+    else:
+        assert found.exact <= 128
+        assert found.worst_ulp in (1.0, 2.0)
+
+
+def test_a_scale_in_half_precision_is_named(register):
+    register("half", altered("B", lambda q: replace(q, scale=q.scale.half().float())))
+    found = audit_operand(functools.partial(scans.run, "half"), "B", torch.tensor(0.0312345))
+    assert found.conversion == "scale rounded to float16"
+
+
+def test_a_scan_that_refuses_the_probe_is_reported_not_raised():
+    def refuse(x):
+        raise RuntimeError("only 128 channels")
+
+    assert "only 128 channels" in audit_operand(refuse, "u", torch.tensor(0.02)).note
+
+
+@pytest.mark.parametrize(
+    ("variant", "association", "skip"),
+    [
+        (TORCH_INT8, "(dt·B)·u", "last, or in a wider sum"),
+        (Variant(association="B*(dt*u)", skip="first", contraction="ascending"), "B·(dt·u)", "first"),
+        (Variant(association="(B*u)*dt"), "dt·(B·u)", "last, or in a wider sum"),
+    ],
+)
+def test_orders_are_recognized(variant, association, skip):
+    run = functools.partial(run_variant, variant=variant)
+    matches = drive_association(run, INPUTS)
+    assert matches[association] == 1.0
+    assert max(value for name, value in matches.items() if name != association) < 0.95
+    assert skip_position(run) == skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "ties", "codes"),
+    [(AWAY_SATURATE, "away from zero", "-128 .. 127"), (EVEN_SATURATE, "even", "-128 .. 127"),
+     (EVEN_SYMMETRIC, "even", "-127 .. 127")],
+)  # fmt: skip
+def test_rounding_of_the_state_is_recognized(rule, ties, codes):
+    found = state_rounding(functools.partial(run_variant, variant=Variant(rule=rule)))
+    assert found == {"ties": ties, "range": codes}
+
+
+def test_what_if_tells_no_change_from_a_harmless_one_from_a_visible_one():
+    table = what_if(scans.random_inputs(1, 64, 64)).set_index("alternative")
+    assert table.loc["B·(dt·u) for (dt·B)·u", "effect"] in ("none", "rounding")
+    assert table.loc["scales rounded to bfloat16", "effect"] == "visible"
+    no_edge = replace(INPUTS, u=INPUTS.u.map(lambda v: v.clamp(min=-127)))
+    assert what_if(no_edge).set_index("alternative").loc["code -128 of u clipped to -127", "effect"] == "none"
+
+
+def test_step_3_blames_the_scan_that_clips(register):
+    register("clipped", altered("B", lambda q: q.map(lambda v: v.clamp(min=-127))))
+    found = audit_scans({0: INPUTS}, ("torch_int8", "clipped"), {}, names=["torch_int8", "clipped"])
+    assert found.status == "fault"
+    assert "clipped" in found.verdict
+    assert "B" in found.verdict
+    json.dumps(found.to_json(), allow_nan=False)
+    honest = audit_scans({0: INPUTS}, ("torch_int8", "torch_fp32"), {}, names=["torch_int8", "torch_fp32"])
+    assert honest.status == "identical"
+    assert audit_scans({}, ("torch_int8", "torch_fp32"), {}).status == "unknown"
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [Variant(order="tree", chunk=16), Variant(fma=True), Variant(exp="two_ulp"), Variant(exp="fast"),
+     Variant(association="B*(dt*u)", contraction="ascending"), Variant(gate="quotient"),
+     Variant(softplus="log1p"), Variant(contraction="pairwise"), Variant(order="block")],
+)  # fmt: skip
+@pytest.mark.parametrize("extreme", [False, True])
+def test_every_honest_order_stays_within_the_bounds(variant, extreme):
+    x = scans.random_inputs(1, 16, 150, seed=5, extreme=extreme)
+    from quamba_lab.thresholds import operation_bound
+
+    for name, local in local_errors(x, variant_taps(x, variant)).items():
+        assert local.units <= operation_bound(name), (name, local)
+
+
+@pytest.mark.parametrize("operation", ["softplus", "decay", "drive", "recurrence", "contraction", "skip", "gate"])
+def test_step_5_names_the_operation_that_was_altered(operation, register):
+    """One element of one operation is off by 2^-12; what follows computes on from it."""
+    from quamba_lab.scans.variants import Arithmetic
+
+    class Faulty(Arithmetic):
+        def _bump(self, value, name):
+            if name == operation:
+                value = value.clone()
+                value[0, 5, 7] *= 1 + 2**-12
+            return value
+
+        def step_size(self, *args):
+            return self._bump(super().step_size(*args), "softplus")
+
+        def decay(self, *args):
+            return self._bump(super().decay(*args), "decay")
+
+        def drive(self, *args):
+            return self._bump(super().drive(*args), "drive")
+
+        def recurrence(self, *args):
+            return self._bump(super().recurrence(*args), "recurrence")
+
+        def contraction(self, *args):
+            return self._bump(super().contraction(*args), "contraction")
+
+        def gate(self, *args):
+            value, z = args
+            return self._bump(super().gate(value, z), "gate") if operation != "skip" else super().gate(value, z)
+
+        def taps(self, x):
+            if operation != "skip":
+                return super().taps(x)
+            clean = super().taps(x)
+            skip = clean["skip"].clone()
+            skip[0, 5, 7] *= 1 + 2**-9
+            gate = self.gate(skip, x.z.dequantize())
+            return {**clean, "skip": skip, "gate": gate, "output_cast": self.output_cast(gate)}
+
+    x = scans.random_inputs(1, 16, 32, seed=1)
+    register("faulty", Faulty(), taps=Faulty().taps)
+    found = walk({2: x}, "torch_int8", "faulty", ("0", "2-1"), {})
+    assert found.status == "fault", found.verdict
+    assert f"is {operation} of faulty" in found.verdict
+    assert found.numbers["beyond"][0]["place"].startswith("(0, 5, 7")
+
+
+def test_step_5_refuses_taps_that_are_not_the_scans(register):
+    register("other", lambda x: scans.run("torch_int8", x).y * 2, taps=scans.get("torch_int8").taps)
+    found = walk({0: INPUTS}, "torch_int8", "other", ("0", "2-1"), {})
+    assert "do not belong to it" in found.verdict
+    assert found.frames["Ladder"]["local_units_b"].isna().all()
+
+
+def test_step_5_calls_honest_scans_rounding_or_identical():
+    assert walk({0: INPUTS}, "torch_int8", "torch_int8", ("2-1", "2-1"), {}).status == "identical"
+    found = walk({0: INPUTS}, "torch_int8", "torch_fp64", ("0", "2-1"), {})
+    assert found.status == "rounding"
+    assert "mode 2-1 is the more exact one" in found.verdict
+    json.dumps(found.view_data(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "rules", "scales", "expected"),
+    [
+        (2.5, 2.5, (EVEN_SATURATE, AWAY_SATURATE), (None, None), "tie"),
+        (2.4999998, 2.5000002, (AWAY_SATURATE, AWAY_SATURATE), (None, None), "tie"),
+        (2.4, 2.6, (EVEN_SATURATE, EVEN_SATURATE), (None, None), "upstream"),
+        (127.49, 127.5, (AWAY_WRAP, AWAY_WRAP), (None, None), "wrap"),
+        (-128.4, -126.4, (EVEN_SYMMETRIC, EVEN_SYMMETRIC), (None, None), "clip"),
+        (2.4, 2.6, (EVEN_SATURATE, EVEN_SATURATE), (torch.tensor(0.1), torch.tensor(0.2)), "scale"),
+    ],
+)
+def test_every_flip_has_its_class(a: float, b: float, rules: tuple[RoundingRule, RoundingRule], scales, expected):
+    x, y = torch.full((2, 3), 0.3), torch.full((2, 3), 0.3)
+    x[1, 2], y[1, 2] = a, b
+    codes_a, codes_b, flipped, names = classify(x, y, rules, scales)
+    if expected == "clip" and codes_a[1, 2] == codes_b[1, 2]:
+        pytest.fail("the planted values do not flip")
+    assert flipped.tolist() == [[1, 2]]
+    assert names == [expected]
+
+
+def test_the_wrap_amplifies_one_ulp_to_255_codes():
+    x, y = torch.tensor([127.49]), torch.tensor([127.5])
+    codes_a, codes_b, _, _ = classify(x, y, (AWAY_WRAP, AWAY_WRAP), (None, None))
+    assert int(codes_a[0]) - int(codes_b[0]) == 255
