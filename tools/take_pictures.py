@@ -25,11 +25,13 @@ def main() -> int:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, page_name, scheme, window in SHOTS:
-            page = browser.new_page(viewport=window, color_scheme=scheme, device_scale_factor=1.5)
+            page = browser.new_page(
+                viewport=window, color_scheme=scheme, device_scale_factor=1.5, reduced_motion="reduce"
+            )
             page.goto((report / page_name).absolute().as_uri())
             if page_name != "index.html":
-                page.locator(".views").first.scroll_into_view_if_needed()
                 page.locator(".views").first.evaluate("node => node.scrollIntoView({block: 'start'})")
+                page.wait_for_timeout(500)
             page.screenshot(path=str(target / f"{name}.png"))
         browser.close()
     return 0

@@ -23,7 +23,7 @@
     if (typeof v !== "number") return v === null || v === undefined ? "" : String(v);
     if (v === 0) return "0";
     const size = Math.abs(v);
-    if (size >= 1e5 || size < 1e-3) return v.toExponential(1).replace("e+", "e");
+    if (size >= 1e5 || size < 1e-3) return v.toExponential(1).replace("e+", "e").replace(".0e", "e");
     return String(Number(v.toPrecision(4)));
   }
   function colour(name, index) {
