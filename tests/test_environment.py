@@ -15,7 +15,6 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONAL = {"cuda", "mamba_ssm", "transformers", "triton"}
 """Imported only where they are there, or by tests."""
-MODULES = {"pyyaml": "yaml", "jupyter-client": "jupyter_client", "pytest-timeout": None, "pytest-xdist": None}
 
 
 def _toml() -> dict:

@@ -25,7 +25,8 @@ def test_links_and_pictures_are_in_the_repository():
 def test_the_table_of_modes_is_the_real_one():
     for mode in MODES.values():
         row = next(line for line in README.splitlines() if line.startswith(f"| {mode.name} |"))
-        assert re.findall(r"`(\w+)`", row.rpartition("scan")[2] if not mode.environment else row) == list(mode.environment)
+        flags = re.findall(r"`(\w+)`", row.rpartition("|")[0].rpartition("|")[2])
+        assert flags == list(mode.environment)
 
 
 @pytest.mark.parametrize("line", re.findall(r"`(quamba-lab [^`\n]+)`|^(quamba-lab .+)$", README, re.MULTILINE))
