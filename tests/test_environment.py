@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -101,3 +102,20 @@ def test_the_templates_are_shipped():
     files = [str(f) for f in (ROOT / "quamba_lab" / "templates").iterdir()]
     assert any(f.endswith("base.html") for f in files)
     assert _toml()["tool"]["setuptools"]["package-data"] == {"quamba_lab": ["templates/*"]}
+
+
+@pytest.mark.parametrize(("strict", "code"), [("1", 1), ("", 0)])
+def test_in_ci_a_skipped_test_is_a_failed_one_unless_it_needs_a_gpu(tmp_path, strict, code):
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu: needs a GPU\n")
+    (tmp_path / "test_gpu.py").write_text(
+        "import pytest\n@pytest.mark.gpu\ndef test_gpu():\n    pytest.skip('no GPU')\ndef test_fine():\n    pass\n"
+    )
+    (tmp_path / "test_skips.py").write_text("import pytest\ndef test_skips():\n    pytest.skip('no browser')\n")
+    (tmp_path / "test_module.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
+    environment = os.environ | {"QUAMBA_LAB_CI": strict}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stdout
+    assert ("1 failed" in result.stdout and "1 error" in result.stdout) == bool(strict)
+    assert "1 passed" in result.stdout
