@@ -67,7 +67,7 @@ def curves(
         )  # fmt: skip
     if mark is not None:
         axis.axvline(mark, color="#444444", linewidth=0.8, linestyle=":")
-        axis.annotate(mark_label, (mark, 1), xycoords=("data", "axes fraction"), fontsize=8, va="top", rotation=90)
+        axis.annotate(mark_label, (mark, 0.02), xycoords=("data", "axes fraction"), fontsize=8, va="bottom")
     _log_if_possible(axis, list(series.values()), log)
     axis.legend(fontsize=8, frameon=False)
     _finish(axis, title, xlabel, ylabel)

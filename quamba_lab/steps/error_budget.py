@@ -24,6 +24,7 @@ from .result import StepResult, chart, control, share, significant
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..modes import Mode
     from .workbook import Workbook
 
 __all__ = ["ErrorBudget", "budget_scans", "error_budget"]
@@ -323,7 +324,7 @@ def _judge(
 
 
 def error_budget(
-    run: Workbook, mode_a: str, mode_b: str, layers: Sequence[int] | None = None, item: int = 0,
+    run: Workbook, mode_a: str | Mode, mode_b: str | Mode, layers: Sequence[int] | None = None, item: int = 0,
     channels: int | None = None,
 ) -> ErrorBudget:  # fmt: skip
     """The error budget of two modes' scans on the same inputs, those of ``mode_a`` for ``item``.
@@ -332,6 +333,7 @@ def error_budget(
     the shares are over all channels.  When a scan cannot take the inputs of ``mode_a``, those of ``mode_b`` are used.
     """
     chosen = run.check_layers(layers)
+    mode_a, mode_b = run.row(mode_a).name, run.row(mode_b).name
     names = list(dict.fromkeys((mode_a, mode_b)))
     pair = {mode: run.scan_of(mode) for mode in names}
 

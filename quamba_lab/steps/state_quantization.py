@@ -33,6 +33,7 @@ from .state_policies import RULES, SCALES, WHEN, Policy
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..modes import Mode
     from .workbook import Workbook
 
 __all__ = ["LOGIT_POLICIES", "StateQuantization", "state_quantization"]
@@ -85,7 +86,7 @@ class StateQuantization(StepResult):
         )  # fmt: skip
 
     def logits_figure(self) -> Figure:
-        """Change of the logits under each policy beside what rounding alone does."""
+        """Change of the logits under each policy beside what rounding alone does; no mark: not one bit changes."""
         from .. import plots
 
         table = self.frames[LOGITS]
@@ -96,7 +97,7 @@ class StateQuantization(StepResult):
             "low": math.nan, "high": math.nan, "group": ["0" if p == "prefill" else "2-1" for p in rows["phase"]],
         })  # fmt: skip
         return plots.dots(
-            shown, title="What rounding the state does to the logits (no mark: not one bit; dashed: FP64 for FP32)",
+            shown, title="Logits with a rounded state (dashed: FP64 scan)",
             xlabel="RMS change of the logits / RMS of the logits", reference=floor or None, log=True,
         )  # fmt: skip
 
@@ -192,13 +193,15 @@ def _verdict(
 
 
 def state_quantization(
-    run: Workbook, mode_a: str, mode_b: str, layers: Sequence[int] | None = None, item: int = 0, items: int = ITEMS
+    run: Workbook, mode_a: str | Mode, mode_b: str | Mode, layers: Sequence[int] | None = None, item: int = 0,
+    items: int = ITEMS,
 ) -> StateQuantization:
     """Cause 3 for two modes, on the scan inputs of ``mode_b`` for ``item``.
 
     ``layers``: None for the first, the middle and the last.  ``items``: how many items of the task the whole model is
     run on for the logits, 0 for none; each costs two forward passes for each of :data:`LOGIT_POLICIES`.
     """
+    mode_a, mode_b = run.row(mode_a).name, run.row(mode_b).name
     middle = sorted({0, run.layers // 2, run.layers - 1})
     chosen = run.check_layers(middle if layers is None else layers)
     if not 0 <= items <= run.limit:
