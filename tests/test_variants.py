@@ -1,4 +1,4 @@
-"""The configurable scan: two of its points are the registered scans, bit for bit, and every switch changes something."""
+"""The configurable scan: two of its points are the registered scans, bit for bit; every switch changes something."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quamba_lab import scans
 from quamba_lab.compare import difference, relative_rms
 from quamba_lab.quantized import EVEN_SATURATE
 from quamba_lab.scans import random_inputs
-from quamba_lab.scans.host_arithmetic import fused
+from quamba_lab.scans.host_arithmetic import fused, fused_by_tensors
 from quamba_lab.scans.oracle import oracle_float64
 from quamba_lab.scans.published import published, published_taps
 from quamba_lab.scans.torch_scan import torch_int8, torch_taps
@@ -89,11 +89,13 @@ floats = st.floats(-1e6, 1e6, width=32)
 @settings(max_examples=300, deadline=None)
 @given(floats, floats, floats)
 def test_fused_rounds_once(a, b, c):
-    got = fused(*(torch.tensor([v], dtype=torch.float32) for v in (a, b, c))).numpy()[0]
-    assert got == _exact(*map(np.float32, (a, b, c)))
+    for form in (fused, fused_by_tensors):
+        got = form(*(torch.tensor([v], dtype=torch.float32) for v in (a, b, c))).numpy()[0]
+        assert got == _exact(*map(np.float32, (a, b, c)))
 
 
-def test_fused_at_a_double_rounding():
+@pytest.mark.parametrize("fused", [fused, fused_by_tensors])
+def test_fused_at_a_double_rounding(fused):
     """1 + 2^-24 + a product too small for float64 to keep: two roundings give 1, one gives the next number."""
     one = torch.tensor([1.0])
     tiny, a = torch.tensor([2.0**-40]), torch.tensor([2.0**-12 + 2.0**-35])
@@ -107,7 +109,8 @@ def test_fused_at_a_double_rounding():
     assert fused(-a, b, -c).item() == -fused(a, b, c).item()
 
 
-def test_fused_below_the_normal_range():
+@pytest.mark.parametrize("fused", [fused, fused_by_tensors])
+def test_fused_below_the_normal_range(fused):
     a, b = torch.tensor([3.0 * 2.0**-75]), torch.tensor([1.0 * 2.0**-75])
     c = torch.tensor([2.0**-149 * 5])
     assert fused(a, b, c).item() == _exact(a.numpy()[0], b.numpy()[0], c.numpy()[0])

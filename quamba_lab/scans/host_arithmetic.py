@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .build import cpu_library
+from .build import cpu_library, cpu_unavailable
 
-__all__ = ["fused", "log1p_once", "prefix_scan", "standard_exp"]
+__all__ = ["fused", "fused_by_tensors", "log1p_once", "prefix_scan", "standard_exp"]
 
 WARP = 32
 """Threads that scan together; their totals are chained (csrc/published.h)."""
@@ -25,7 +25,19 @@ _TINY = 2.0**-126
 
 
 def fused(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """a·b + c of float32 tensors, rounded once: C's ``fmaf``; shapes broadcast.
+    """a·b + c of float32 tensors, rounded once: C's ``fmaf`` (csrc/fused.cpp), or :func:`fused_by_tensors`; shapes
+    broadcast."""
+    if a.device.type != "cpu" or cpu_unavailable():
+        return fused_by_tensors(a, b, c)
+    operands = [t.contiguous() for t in torch.broadcast_tensors(a, b, c)]
+    result = torch.empty_like(operands[0])
+    pointers = (ctypes.c_void_p(t.data_ptr()) for t in (*operands, result))
+    cpu_library("fused.cpp").fused_multiply_add(*pointers, ctypes.c_int64(result.numel()))
+    return result
+
+
+def fused_by_tensors(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """:func:`fused` without a compiler.
 
     The product is exact in float64.  The sum may round to the middle of two float32, or below their normal range, and
     would then be rounded twice; there it is rounded to odd first (Boldo and Melquiond, 2008).

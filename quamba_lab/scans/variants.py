@@ -52,8 +52,12 @@ SWITCHES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A point in the space of scans.  ``chunk``: tokens per tree or segment; ``threads``, ``items``: shape of the block
-    scan (the published order takes them from the length).  ``dtype``: the arithmetic.  Raises ``ValueError`` for a value that :data:`SWITCHES` does not list."""
+    """A point in the space of scans.
+
+    ``chunk``: tokens per tree or segment; ``threads``, ``items``: shape of the block scan (the published order takes
+    them from the length).  ``dtype``: the arithmetic.  Raises ``ValueError`` for a value that :data:`SWITCHES` does not
+    list.
+    """
 
     association: str = "(dt*B)*u"
     exp: str = "library"
