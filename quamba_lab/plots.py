@@ -103,7 +103,7 @@ def dots(
     if reference is not None:
         axis.axvline(reference, color="#444444", linewidth=1, linestyle="--")
     axis.set_yticks(range(len(table)), table["label"].tolist())
-    axis.set_ylim(len(table) - 0.5, -0.5)
+    axis.set_ylim(max(len(table), 1) - 0.5, -0.5)
     _log_if_possible(axis, [table["value"]], log, "x")
     _finish(axis, title, xlabel, "")
     return figure

@@ -93,6 +93,8 @@ class Dequantization(StepResult):
 
     def figures(self) -> list[tuple[str, Figure, str]]:
         audit_table = self.frames["Audit"]
+        if audit_table.empty:
+            return []
         wrong = int((audit_table["exact"] < 256).sum())
         alt = (
             f"Codes out of 256 with the value code x scale, for each scan and operand, the least over the layers: "
