@@ -189,6 +189,15 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     for name, path in workbook().items():
         _quick_copy(path, folder / f"{name}.ipynb")
+    # Without virtual scrolling: a cell out of sight would not be in the page, and could not be asked.
+    settings = folder / ".config" / "lab" / "user-settings" / "@jupyterlab"
+    for name, content in {
+        "notebook-extension/tracker": '{"windowingMode": "none", "autoStartDefaultKernel": true}',
+        "apputils-extension/notification": '{"fetchNews": "false"}',
+    }.items():
+        target = settings / f"{name}.jupyterlab-settings"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -221,11 +230,17 @@ def lab(tmp_path_factory):
 def _run_all(page, address: str, name: str) -> None:
     page.goto(f"{address}/lab/tree/{name}.ipynb?token={TOKEN}&reset")
     page.locator(".jp-Notebook").wait_for(timeout=120_000)
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(timeout=120_000)
+    # The indicator is idle before there is a kernel; the status bar names the kernel once there is one.
+    status = page.locator("#jp-main-statusbar")
+    playwright.expect(status).to_contain_text(re.compile(r"Python 3.*\| Idle"), timeout=120_000)
+    page.wait_for_timeout(1000)
+    select = page.locator(".jp-Dialog button.jp-mod-accept")
+    if select.count():
+        select.click()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
     last = page.locator(".jp-CodeCell").last.locator(".jp-InputPrompt")
-    playwright.expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=300_000)
+    playwright.expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=180_000)
 
 
 @pytest.mark.parametrize("name", [name for name in workbook() if not name.startswith("0")])
