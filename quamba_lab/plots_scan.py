@@ -40,13 +40,14 @@ def areas(
         heights = np.nan_to_num(np.asarray(values, dtype=float))
         style = {
             "facecolor": PART_COLORS.get(name, "#56B4E9"), "hatch": _HATCHES.get(name, "++"), "edgecolor": "white",
-            "linewidth": 0.0, "step": "mid",
+            "linewidth": 0.0,
         }  # fmt: skip
         positive, negative = heights.clip(min=0), heights.clip(max=0)
         axis.fill_between(places, up, up + positive, label=name, **style)
-        axis.fill_between(places, down, down + negative, **style)
+        if negative.any():
+            axis.fill_between(places, down, down + negative, **style)
         up, down = up + positive, down + negative
-    axis.step(places, np.asarray(total, dtype=float), where="mid", color="black", linewidth=1.2, label=total_label)
+    axis.plot(places, np.asarray(total, dtype=float), color="black", linewidth=1.2, label=total_label)
     axis.axhline(0, color="#444444", linewidth=0.6)
     axis.legend(fontsize=8, frameon=False, ncols=3)
     _finish(axis, title, xlabel, ylabel)

@@ -1,5 +1,6 @@
 """The error budget: what is planted comes out in its part, at its token, and nothing else is accused."""
 
+import importlib
 import json
 import math
 from dataclasses import replace
@@ -289,7 +290,7 @@ def test_refused_taps_are_not_drawn(registered):
 
 
 def test_a_large_problem_is_thinned_to_whole_channels(monkeypatch):
-    from quamba_lab.steps import error_budget as module
+    module = importlib.import_module("quamba_lab.steps.error_budget")
 
     monkeypatch.setattr(module, "ELEMENTS", 48 * 8 * 2)
     result = budget_scans({0: inputs()}, {"2-1": "torch_int8"}, {})

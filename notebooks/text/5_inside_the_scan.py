@@ -59,7 +59,42 @@ notebook.show_figures(result)
 widgets.explore(result)
 
 # %% [markdown]
+# ## Where does the error of the state come from?
+#
+# The recurrence is linear given its decays, so the error $e_t = h_t - h_t^{\mathrm{FP64}}$ of a state can be taken apart to the last digit:
+#
+# $$e_t = \underbrace{a_t^* e_{t-1}}_{\text{inherited}} + \underbrace{(a_t - a_t^*)\, h_{t-1}}_{\text{decay}} + \underbrace{b_t - b_t^*}_{\text{drive}} + \underbrace{h_t - (a_t h_{t-1} + b_t)}_{\text{rounding of the update}}.$$
+#
+# The parts must sum to the observed error, and the update may leave over no more than float32 rounding can; otherwise the budget is reported as not closing.
+
+# %%
+budget = steps.error_budget(run, settings.mode_a, settings.mode_b, layers=list(settings.layers), item=settings.item)
+notebook.finish(budget, results_dir, "5_error_budget", lang)
+
+# %%
+notebook.show_figures(budget, ["budget", "half-life"])
+widgets.explore(budget)
+
+# %% [markdown]
+# ## Can quantization of the state explain it?
+#
+# The plan's third suspect. The state is rounded never, at the end, every 16 tokens or every token, by three rules and with four scales, first in the scan alone, then in the whole model.
+
+# %%
+state = steps.state_quantization(
+    run, settings.mode_a, settings.mode_b, layers=[settings.layers[0], settings.layers[-1]], item=settings.item,
+    items=min(2, settings.limit),
+)
+notebook.finish(state, results_dir, "5_state_quantization", lang)
+
+# %%
+notebook.show_figures(state, ["along-decode", "logits"])
+widgets.explore(state)
+
+# %% [markdown]
 # ## The numbers behind it
 
 # %%
 notebook.show_tables(result)
+notebook.show_tables(budget)
+notebook.show_tables(state)

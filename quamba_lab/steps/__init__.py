@@ -6,6 +6,8 @@
     dequantization(run, "0", "2-1")          step 3: the value of all 256 codes
     scan_outputs(run, "0", "2-1")            step 4: what the scans return, free run and lockstep
     inside_the_scan(run, "0", "2-1")         step 5: the operations of the scan, one after the other
+    error_budget(run, "0", "2-1")            step 5: where the error of the state comes from
+    state_quantization(run, "0", "2-1")      step 5: the plan's cause 3
     summary([...])                           one verdict
 
 Every result is frozen and has ``verdict``, ``status``, ``table()``, ``tables()``, ``figure()``, ``figures()``,
@@ -13,30 +15,36 @@ Every result is frozen and has ``verdict``, ``status``, ``table()``, ``tables()`
 """
 
 from .dequantization import Dequantization, dequantization
+from .error_budget import ErrorBudget, error_budget
 from .inside_the_scan import InsideTheScan, inside_the_scan
 from .is_it_real import IsItReal, is_it_real
 from .result import StepResult
 from .scan_inputs import ScanInputsResult, scan_inputs
 from .scan_outputs import ScanOutputs, scan_outputs
+from .state_quantization import StateQuantization, state_quantization
 from .summary import Verdict, compare_modes, exit_code, summary
 from .workbook import Workbook, WorkbookError
 
 __all__ = [
     "Dequantization",
+    "ErrorBudget",
     "InsideTheScan",
     "IsItReal",
     "ScanInputsResult",
     "ScanOutputs",
+    "StateQuantization",
     "StepResult",
     "Verdict",
     "Workbook",
     "WorkbookError",
     "compare_modes",
     "dequantization",
+    "error_budget",
     "exit_code",
     "inside_the_scan",
     "is_it_real",
     "scan_inputs",
     "scan_outputs",
+    "state_quantization",
     "summary",
 ]

@@ -114,20 +114,16 @@ class ErrorBudget(StepResult):
     def figures(self) -> list[tuple[str, Figure, str]]:
         if not self.kept:
             return []
-        pictures = []
-        for mode in dict.fromkeys(name for name, _ in self.kept):
-            layer = next(at for name, at in self.kept if name == mode)
-            number, state, parts, error = self.series(mode, layer, 0)
-            last = {name: abs(float(values[-1])) for name, values in parts.items()}
-            most = max(last, key=last.get)
-            alt = (
-                f"Mode {mode}, layer {layer}, channel {number}, state {state}: the error of the state along the "
-                f"tokens, divided by where it was made; at the last token it is {significant(float(error[-1]))}, and "
-                f"the largest part of it was made by {_named(most)}."
-            )
-            pictures.append((f"budget-{mode}", self.figure(mode, layer, 0), alt))
-        mode, layer, _ = self._chosen(None, None, None)
-        number, worst = self.channels[layer][0], int(np.abs(self.kept[mode, layer]["error"][0]).max(0).argmax())
+        mode, layer = next(key for key in self.kept if key[0] == [*self.kept][-1][0])  # the mode in question
+        number, state, parts, error = self.series(mode, layer, 0)
+        last = {name: abs(float(values[-1])) for name, values in parts.items()}
+        alt = (
+            f"Mode {mode}, layer {layer}, channel {number}, state {state}: the error of the state along the tokens, "
+            f"divided by where it was made; at the last token it is {significant(float(error[-1]))}, and the largest "
+            f"part of it was made by {_named(max(last, key=last.get))}."
+        )
+        pictures = [("budget", self.figure(mode, layer, 0), alt)]
+        worst = int(np.abs(self.kept[mode, layer]["error"][0]).max(0).argmax())
         pictures.append(
             ("state-errors", self.heatmap(mode, layer, 0),
              f"Mode {mode}, layer {layer}, channel {number}: the error of each state at each token; state {worst} "
@@ -147,20 +143,18 @@ class ErrorBudget(StepResult):
         modes = list(dict.fromkeys(mode for mode, _ in self.kept))
         layers = [layer for layer in self.channels if all((mode, layer) in self.kept for mode in modes)]
         count = min(2, *(len(self.channels[layer]) for layer in layers))
-        frames, maps = {}, {}
+        frames = {}
         for mode in modes:
             for layer in layers:
                 for place in range(count):
                     number, state, parts, error = self.series(mode, layer, place)
                     frames[mode, layer, place] = {
-                        "series": [{"name": "observed error", "values": _short(error, 4)}]
-                        + [{"name": f"made by {_named(name)}", "values": _short(v, 4)} for name, v in parts.items()],
+                        "series": [{"name": "observed error", "values": _short(error, 3)}]
+                        + [{"name": f"made by {_named(name)}", "values": _short(v, 3)} for name, v in parts.items()],
                         "note": f"Channel {number}, state {state}. The parts sum to the observed error.",
                         "x": {"label": "token", "values": list(range(len(error)))},
                     }
-                    rows = np.abs(self.kept[mode, layer]["error"][place]).T
-                    maps[mode, layer, place] = {"rows": [[v or None for v in _short(r, 2)] for r in rows]}
-        _, length, states = next(iter(self.kept.values()))["error"].shape
+        length = next(iter(self.kept.values()))["error"].shape[1]
         depends = ["mode", "layer", "channel"]
         return {
             "controls": [
@@ -170,9 +164,6 @@ class ErrorBudget(StepResult):
             "charts": [
                 chart("budget", "Where the error of a state was made", self.figures()[0][2], "lines", depends, frames,
                       x={"label": "token", "values": list(range(length))}, y={"label": "h − h(FP64)"}),
-                chart("state-errors", "Error of every state", "The error of each state at each token.", "heatmap",
-                      depends, maps, x={"label": "token", "values": list(range(length))},
-                      y={"label": "state", "values": list(range(states))}, scale="log"),
             ],
         }  # fmt: skip
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from .workbook import Workbook
 
 __all__ = [
-    "LOGIT_POLICIES", "PHASES", "at_logits", "errors_along", "handed_on", "own_decode", "policies_of", "reaches_y",
+    "LOGIT_POLICIES", "PHASES", "at_logits", "errors_along", "handed_on", "one_thread", "own_decode", "policies_of",
+    "reaches_y",
 ]  # fmt: skip
 
 PHASES = ("prefill", "decode")
@@ -44,6 +45,17 @@ LOGIT_POLICIES = (
     *(Policy("token", scale=scale) for scale in SCALES if scale != "calibrated"),
 )  # fmt: skip
 """What the whole model is run with; in decode, all but the first two rounded from the hand-over on."""
+
+
+@contextmanager
+def one_thread():
+    """torch on one thread: a token's state is so small that waking a second one for it costs more than it saves."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 # At the scan ---------------------------------------------------------------------------------------------------------
@@ -189,7 +201,8 @@ def _compare_logits(reference: list[Tensor], other: list[Tensor], starts: list[i
 def at_logits(run: Workbook, mode: str, items: Sequence[int]) -> pd.DataFrame:
     """One row per phase and policy: the change of the logits of ``mode``'s data flow against never rounding.
 
-    In decode the second half of each item's tokens.  The rows ``floor`` have the FP64 scan: what rounding alone does.
+    In decode: over the second half of each item's tokens.  The rows ``floor`` have the FP64 scan: what rounding alone
+    does.
     """
     u_dtype = run.scan_inputs(mode, 0, items[0]).u.values.dtype
     plain = "torch_int8" if u_dtype == torch.int8 else "torch_fp32"

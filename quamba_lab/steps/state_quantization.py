@@ -24,6 +24,7 @@ from .state_errors import (
     at_logits,
     errors_along,
     handed_on,
+    one_thread,
     own_decode,
     policies_of,
     reaches_y,
@@ -132,7 +133,7 @@ class StateQuantization(StepResult):
         for layer, phase, rule, scale in itertools.product(self.chosen, PHASES, RULES, SCALES):
             series = self.series(layer, phase, rule, scale)
             frames[layer, phase, rule, scale] = {
-                "series": [{"name": n, "values": [float(f"{v:.3g}") for v in values]} for n, values in series.items()]
+                "series": [{"name": n, "values": [float(f"{v:.2g}") for v in values]} for n, values in series.items()]
             }
         length = len(next(iter(self.curves.values())))
         return {
@@ -209,27 +210,28 @@ def state_quantization(
     pair = list(dict.fromkeys(run.scan_of(mode) for mode in (mode_a, mode_b)))
     reaches, along, handed, decodes, curves = [], [], [], [], {}
     prefill = 0
-    for layer in chosen:
-        x = run.scan_inputs(mode_b, layer, item)
-        prefill = max(1, x.length // 2)
-        for scan in pair:
-            if scans.unavailable(scan) is None and x.u.values.dtype in scans.get(scan).u_dtypes:
-                reaches.append({"scan": scan, "layer": layer, **reaches_y(scan, x)})
-                own = own_decode(scan, x, prefill) if prefill < x.length else None
-                if own:
-                    decodes.append({"scan": scan, "layer": layer, **own})
-        for phase in PHASES:
-            for found in errors_along(x, policies_of(phase, prefill)):
-                policy = found["policy"]
-                curves[layer, phase, policy] = found["y"]
-                along.append({
-                    "layer": layer, "phase": phase, "when": policy.when,
-                    "rule": "" if policy.when == "never" else policy.rule,
-                    "scale": "" if policy.when == "never" else policy.scale, "y_rms": found["y_rms"],
-                    "state_rms": found["state_rms"], "clipped": found["clipped"],
-                })  # fmt: skip
-        handed += [{"layer": layer, **row} for row in handed_on(x)]
-    logits = at_logits(run, mode_b, range(items)) if items else None
+    with one_thread():
+        for layer in chosen:
+            x = run.scan_inputs(mode_b, layer, item)
+            prefill = max(1, x.length // 2)
+            for scan in pair:
+                if scans.unavailable(scan) is None and x.u.values.dtype in scans.get(scan).u_dtypes:
+                    reaches.append({"scan": scan, "layer": layer, **reaches_y(scan, x)})
+                    own = own_decode(scan, x, prefill) if prefill < x.length else None
+                    if own:
+                        decodes.append({"scan": scan, "layer": layer, **own})
+            for phase in PHASES:
+                for found in errors_along(x, policies_of(phase, prefill)):
+                    policy = found["policy"]
+                    curves[layer, phase, policy] = found["y"]
+                    along.append({
+                        "layer": layer, "phase": phase, "when": policy.when,
+                        "rule": "" if policy.when == "never" else policy.rule,
+                        "scale": "" if policy.when == "never" else policy.scale, "y_rms": found["y_rms"],
+                        "state_rms": found["state_rms"], "clipped": found["clipped"],
+                    })  # fmt: skip
+            handed += [{"layer": layer, **row} for row in handed_on(x)]
+        logits = at_logits(run, mode_b, range(items)) if items else None
     tables = {REACHES: pd.DataFrame(reaches), ALONG: pd.DataFrame(along), HANDED: pd.DataFrame(handed)}
     if logits is not None:
         tables = {REACHES: tables[REACHES], LOGITS: logits, **tables}
