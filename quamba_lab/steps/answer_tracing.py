@@ -1,8 +1,8 @@
-"""Which stage of which layer turns an answer: patch one mode's values into the other's run until the answer flips back.
+"""Which stage of which layer turns an answer: patch one mode's values into the other's run until it flips back.
 
-For an item that the two modes answer differently, mode B runs with a single stage's output taken from mode A's run.  The
-stages that suffice to give A's answer are found for every layer; the earliest and the smallest of them are named, and the
-smallest is shrunk to the elements that are needed.
+For an item that the two modes answer differently, mode B runs with a single stage's output taken from mode A's run.
+The stages that suffice to give A's answer are found for every layer; the earliest and the smallest of them are named,
+and the smallest is shrunk to the elements that are needed.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ def _verdict(names: tuple[str, str], flips: list[int], traced: list[TracedItem],
         least = min(single, key=lambda t: (t.needed, t.item))
         early = min(single, key=lambda t: t.earliest[1])
         verdict += (
-            f" The earliest is {_text(early.earliest)} (item {early.item}); the smallest, {_text(least.smallest)}, needs "
-            f"{least.needed} of its {least.sufficient[least.smallest]} differing elements (item {least.item})."
+            f" The earliest is {_text(early.earliest)} (item {early.item}); the smallest, {_text(least.smallest)}, "
+            f"needs {least.needed} of its {least.sufficient[least.smallest]} differing elements (item {least.item})."
         )
     return "established", verdict

@@ -1,7 +1,7 @@
 """Which of the debug plan's causes makes the difference between two scans, and how much of it.
 
-Two scans are two settings of one configurable scan (:mod:`quamba_lab.scans.variants`).  Moving its switches from the one
-setting to the other, one after the other and in many orders, gives every switch its Shapley share of the squared
+Two scans are two settings of one configurable scan (:mod:`quamba_lab.scans.variants`).  Moving its switches from the
+one setting to the other, one after the other and in many orders, gives every switch its Shapley share of the squared
 difference.
 
     y          what the scan returns, before its cast to float16 hides most of it, by switch, in lockstep: each layer
@@ -77,7 +77,10 @@ VARIANT_OF = {
 
 OUTCOMES = ("y", "residual", "logits")
 
-CHANNELS = 64
+SATURATED = 1.5
+"""Sum of what the causes do alone, above which the whole is no longer their sum even roughly."""
+
+CHANNELS = 24
 """About so many channels, evenly spread, stand for the layer where every switch is moved by itself."""
 
 
@@ -254,7 +257,7 @@ def _unknown(verdict: str, settings: dict[str, Any], status: str = "unknown") ->
 
 def causes(
     run: Workbook, mode_a: str | Mode, mode_b: str | Mode, layers: Sequence[int] | None = None,
-    items: Sequence[int] = (0, 1, 2), *, variants: tuple[Variant, Variant] | None = None, logits: bool = True,
+    items: Sequence[int] = (0, 1), *, variants: tuple[Variant, Variant] | None = None, logits: bool = True,
 ) -> Causes:  # fmt: skip
     """Take the difference between two modes apart by switch and by the plan's causes.
 
@@ -300,11 +303,13 @@ def causes(
         details += [effects(worth, len(players)) for worth in found]
         found = [game.at_residual(views[0].layers[k], inputs[i, k], list(groups.values()), group_plan) for k in chosen]
         shares["residual"].append(np.mean([shapley(worth, group_plan) for worth in found], axis=0))
+    alone = np.array([])
     if logits:
         worth = [game.at_logits(views, run.tokens(i), list(groups.values()), group_plan) for i in items]
         shares["logits"] = [shapley(w, group_plan) for w in worth]
+        alone = np.nanmean([effects(w, len(groups))["alone"] for w in worth if max(w.values())] or [[np.nan]], axis=0)
     certified = None if variants else _certified(names, (a, b), inputs[items[0], chosen[0]])
-    return _result(run, game, plan, groups, shares, details, certified, settings)
+    return _result(run, game, plan, groups, shares, details, alone, certified, settings)
 
 
 def _groups(players: Sequence[str]) -> dict[int, list[int]]:
@@ -340,8 +345,8 @@ def _cause_rows(groups: Mapping[int, list[int]], players: list[str], shares: dic
 def _sentence(cause: int, members: list[str], row: dict[str, np.ndarray]) -> str:
     if not members:
         what = {
-            3: "Neither scan quantizes its state inside a prompt, or both do it alike: the state is rounded to INT8 only "
-            "when it is returned",
+            3: "Neither scan quantizes its state inside a prompt, or both do it alike: the state is rounded to INT8 "
+            "only when it is returned",
             0: "Both scans receive the same inputs",
         }.get(cause, "The two scans do not differ here")
         return f"{what}; its share is 0."
@@ -355,8 +360,8 @@ def _sentence(cause: int, members: list[str], row: dict[str, np.ndarray]) -> str
 
 
 def _result(run: Workbook, game: _Game, plan: Design, groups: dict[int, list[int]],
-            shares: dict[str, list[np.ndarray]], details: list[dict[str, np.ndarray]], certified: bool | None,
-            settings: dict[str, Any]) -> Causes:  # fmt: skip
+            shares: dict[str, list[np.ndarray]], details: list[dict[str, np.ndarray]], alone: np.ndarray,
+            certified: bool | None, settings: dict[str, Any]) -> Causes:  # fmt: skip
     players, seed = game.names, run.seed
     by_cause = _cause_rows(groups, players, shares, seed)
     nan = np.full(3, np.nan)
@@ -392,6 +397,7 @@ def _result(run: Workbook, game: _Game, plan: Design, groups: dict[int, list[int
     lead = switch_table.iloc[0]
     numbers = {
         "switches": players, "cells": len(plan.cells), "full": plan.full, "certified": certified, "rms": wholes,
+        "alone_at_logits": alone,
         "leading": {"switch": lead["switch"], "operation": lead["operation"], "share": lead["y"],
                     "low": lead["y_low"], "high": lead["y_high"]},
         "causes": {str(r["cause"]): {o: r[o] for o in OUTCOMES} for r in cause_rows},
@@ -422,6 +428,12 @@ def _verdict(numbers: dict[str, Any], rows: list[dict[str, Any]], rms: float) ->
         f"of its square; by cause: {parts}. The whole is error/RMS {significant(rms)}, "
         f"{'within' if status == 'rounding' else 'beyond'} what honest float32 scans differ by."
     )
+    alone = np.asarray(numbers["alone_at_logits"], dtype=float)
+    if len(alone) > 1 and np.nansum(alone) > SATURATED:
+        verdict += (
+            f" At the logits each cause alone already makes {share(np.nanmin(alone))} to {share(np.nanmax(alone))} of "
+            "the whole: the model amplifies any rounding, so shares there say little about a cause."
+        )
     if numbers["certified"] is False:
         verdict += " On this device the switches' settings do not give the scans' own bits, so the shares are those of "
         verdict += "the settings."

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FULL_UP_TO", "Design", "design", "effects", "share_intervals", "shapley"]
+__all__ = ["FULL_UP_TO", "Design", "design", "effects", "shapley", "share_intervals"]
 
 FULL_UP_TO = 5
 """Players up to which every one of the 2^k sets is run; above, the arcs of a circle."""
