@@ -17,6 +17,7 @@ from quamba_lab.steps.is_it_real import judge_pairs
 from quamba_lab.steps.reorderings import stochastic_ulp
 from quamba_lab.steps.workbook import Answers
 from quamba_lab.tasks import Item, Task
+from quamba_lab.trace_store import TraceStore
 
 WORDS = [f"w{i}" for i in range(80)]
 
@@ -77,6 +78,21 @@ def test_modes_that_must_be_equal_are_and_every_result_serializes_to_the_same_by
     assert verdict.verdict.startswith(first.verdict)
     assert verdict.frames["Steps"]["step"].tolist() == [1, 2, 3, 4, 5]
     assert steps.exit_code(results) == 0
+
+
+def test_traces_on_disk_give_the_same_results_as_traces_in_memory(monkeypatch):
+    def results():
+        run = workbook(("0", "2-1"), 2)
+        return [json.dumps(found.to_json()) for found in steps.compare_modes(run, "0", "2-1", steps=(2, 4))], run
+
+    in_memory, _ = results()
+    monkeypatch.setattr("quamba_lab.steps.workbook.TRACE_IN_MEMORY", 0)
+    on_disk, run = results()
+    assert isinstance(run.free("0"), TraceStore)
+    assert on_disk == in_memory
+    folder = run.free("0").folder
+    run.forget_traces()
+    assert not folder.exists()
 
 
 def test_every_choice_of_the_views_draws():

@@ -1,8 +1,8 @@
 """One run of the workbook: what every step reads, computed once and shared.
 
 Evaluations are kept on disk under a key made of everything that can change them (sources, model, items, mode, device,
-threads), behind a lock, so that notebooks in several processes share one evaluation.  Traces of an item are cheap and
-are kept in memory.
+threads), behind a lock, so that notebooks in several processes share one evaluation.  Traces of an item are kept in
+memory while they are small, and written layer by layer to a temporary folder when they are not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,19 @@ from ..quantized import Quantized
 from ..scans import ScanInputs
 from ..tasks import Task, evaluate, load_task, tokenize
 from ..trace import ROUNDING_STAGES, STAGES, Trace
+from ..trace_store import TraceStore, TraceWriter
 from ..witness import Witness
 from .reorderings import REORDERINGS, Reordering
 
 __all__ = ["Answers", "Stages", "Workbook", "WorkbookError", "default_cache"]
 
-Stages = dict[tuple[str, int | None], Quantized | Tensor]
-"""Captured tensors by (stage, layer)."""
+Stages = Mapping[tuple[str, int | None], Quantized | Tensor]
+"""Captured tensors by (stage, layer): a dictionary, or a :class:`TraceStore` that reads them from disk."""
+
+TRACE_IN_MEMORY = 512 * 2**20
+"""Bytes of one trace above which it is written to disk as it comes."""
+BYTES_PER_ELEMENT = 60
+"""Captured per (layer, token, inner channel), rounding stages included: about 12 codes and 10 float32 values."""
 
 PACKAGE = Path(__file__).resolve().parents[1]
 COMPUTES = ("*.py", "scans/*.py")
@@ -138,6 +145,7 @@ class Workbook:
         self.cache = None if cache_dir is False else Path(cache_dir) if cache_dir else default_cache()
         self._views: dict[str, QuantizedMamba] = {}
         self._kept: dict[tuple, Any] = {}
+        self._folder: tempfile.TemporaryDirectory | None = None
         self._witnesses: dict[str, Witness] = {}
 
     @property
@@ -306,9 +314,8 @@ class Workbook:
         key = ("free", self.row(mode).name, item, tuple(stages))
         if key not in self._kept:
             view = self.view(mode)
-            with Trace(view, stages=stages) as trace:
-                view(self.tokens(item))
-            self._kept[key] = {where: trace[where] for where in trace}
+            tokens = self.tokens(item)
+            self._kept[key] = self._capture(view, stages, tokens.shape[1], lambda: view(tokens))
         return self._kept[key]
 
     def reordered(self, mode: str | Mode, reordering: str, item: int = 0) -> Stages:
@@ -316,9 +323,9 @@ class Workbook:
         key = ("reordered", self.row(mode).name, reordering, item)
         if key not in self._kept:
             view = self.view(mode)
-            with REORDERINGS[reordering].installed(view, self.seed), Trace(view) as trace:
-                view(self.tokens(item))
-            self._kept[key] = {where: trace[where] for where in trace}
+            tokens = self.tokens(item)
+            with REORDERINGS[reordering].installed(view, self.seed):
+                self._kept[key] = self._capture(view, STAGES, tokens.shape[1], lambda: view(tokens))
         return self._kept[key]
 
     def lockstep(
@@ -330,13 +337,31 @@ class Workbook:
         if key not in self._kept:
             view = self.view(mode)
             pairs = self.layer_inputs(reference, item)
-            with Trace(view, stages=stages) as trace:
+
+            def run() -> None:
                 for layer in range(self.layers):
                     view.run_layer(layer, *pairs[layer])
                 view.run_from(self.layers, *pairs[-1])
-            self._kept[key] = {where: trace[where] for where in trace}
+
+            self._kept[key] = self._capture(view, stages, pairs[0][0].shape[1], run)
         return self._kept[key]
 
+    def _capture(self, view: QuantizedMamba, stages: Sequence[str], length: int, run: Callable[[], object]) -> Stages:
+        """Trace ``run``: into memory, or to a temporary folder that lives as long as this object."""
+        if self.layers * length * view.config.inner_size * BYTES_PER_ELEMENT <= TRACE_IN_MEMORY:
+            with Trace(view, stages=stages) as trace:
+                run()
+            return {where: trace[where] for where in trace}
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="quamba_lab_trace_")
+        folder = tempfile.mkdtemp(dir=self._folder.name)
+        with TraceWriter(folder) as writer, Trace(view, stages=stages, sink=writer):
+            run()
+        return TraceStore(folder)
+
     def forget_traces(self) -> None:
-        """Free the memory of every trace; answers stay."""
+        """Free the memory and the disk of every trace; answers stay."""
         self._kept = {key: value for key, value in self._kept.items() if key[0] == "answers"}
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
