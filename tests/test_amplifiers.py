@@ -45,7 +45,7 @@ def test_a_planted_wrap_has_the_largest_gain():
     assert (top["kind"], top["site"], top["layer"]) == ("wrap", "hadamard", layer)
     places = found.tables()["Single places"].query("kind == 'wrap'")
     where = int(values.reshape(-1).argmax())
-    assert (where // values.shape[-1], where % values.shape[-1]) in {*zip(places["token"], places["channel"])}
+    assert (where // values.shape[-1], where % values.shape[-1]) in {*zip(places["token"], places["channel"], strict=True)}
     assert set(places["code_a"]) | set(places["code_b"]) <= {127, -128}
     assert found.numbers["wraps_per_item"] > 0
     assert "wrap" in found.verdict
@@ -120,5 +120,6 @@ def test_a_pair_of_modes_and_its_json():
     assert {"hadamard", "norm"} <= set(ties["site"])
     assert json.dumps(found.to_json()) == json.dumps(again.to_json())
     assert found.figures()[0][0] == "amplifiers"
-    assert found.view_data()["charts"]
+    control = found.view_data()["controls"][0]
+    assert found.figure(**{control["name"]: control["default"]}).axes
     assert amplifiers(run, "0", layers=[], items=[0]).status == "unknown"

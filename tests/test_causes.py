@@ -107,7 +107,8 @@ def test_the_two_modes_are_taken_apart_to_the_last_bit_and_alike_every_time():
     assert result.table().set_index("cause").loc[3, "y"] == 0.0
     assert json.dumps(result.to_json()) == json.dumps(again.to_json())
     assert len(result.figures()) == 3
-    json.dumps(result.view_data(), default=float)
+    for option in result.view_data()["controls"][0]["options"]:
+        assert result.figure(outcome=option).axes
 
 
 def test_shares_at_the_logits_sum_to_the_whole():

@@ -8,12 +8,18 @@
     inside_the_scan(run, "0", "2-1")         step 5: the operations of the scan, one after the other
     error_budget(run, "0", "2-1")            step 5: where the error of the state comes from
     state_quantization(run, "0", "2-1")      step 5: the plan's cause 3
+    causes(run, "0", "2-1")                  which switch, which of the plan's causes, what share
+    amplifiers(run, "0", "2-1")              where a rounding becomes a difference
+    answer_tracing(run, "0", "2-1")          which stage of which layer turns an answer
     summary([...])                           one verdict
 
 Every result is frozen and has ``verdict``, ``status``, ``table()``, ``tables()``, ``figure()``, ``figures()``,
 ``view_data()`` and ``to_json()``.
 """
 
+from .amplifiers import Amplifiers, amplifiers
+from .answer_tracing import AnswerTracing, answer_tracing
+from .causes import Causes, causes
 from .dequantization import Dequantization, dequantization
 from .error_budget import ErrorBudget, error_budget
 from .inside_the_scan import InsideTheScan, inside_the_scan
@@ -26,6 +32,9 @@ from .summary import Verdict, compare_modes, exit_code, summary
 from .workbook import Workbook, WorkbookError
 
 __all__ = [
+    "Amplifiers",
+    "AnswerTracing",
+    "Causes",
     "Dequantization",
     "ErrorBudget",
     "InsideTheScan",
@@ -37,6 +46,9 @@ __all__ = [
     "Verdict",
     "Workbook",
     "WorkbookError",
+    "amplifiers",
+    "answer_tracing",
+    "causes",
     "compare_modes",
     "dequantization",
     "error_budget",

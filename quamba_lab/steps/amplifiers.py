@@ -161,11 +161,11 @@ class Amplifiers(StepResult):
     def figures(self) -> list[tuple[str, Figure, str]]:
         return [("amplifiers", self.figure(), self.verdict)] if len(self.sites) else []
 
-    def figure(self, kind: str | None = None) -> Figure:
-        """Sites by hits per item and gain."""
+    def figure(self, layer: int | None = None) -> Figure:
+        """Sites by hits per item and gain, of one layer or of all."""
         from .. import plots_causes
 
-        table = self.sites if kind is None else self.sites[self.sites["kind"] == kind]
+        table = self.sites if layer is None else self.sites[self.sites["layer"] == layer]
         return plots_causes.gains(
             table["hits_per_item"], table["gain"], table["kind"].tolist(),
             title="Amplifiers: how often one ULP hits them, and what they make of it",

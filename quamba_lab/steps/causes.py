@@ -199,14 +199,14 @@ class Causes(StepResult):
         lead = self.numbers["leading"]
         return f"The largest share of the difference at y has {lead['switch']}: {share(lead['share'])}."
 
-    def figure(self) -> Figure:
-        """Shares of the plan's causes at y, at the residual and at the logits, stacked to the whole."""
+    def figure(self, outcome: str | None = None) -> Figure:
+        """Shares of the plan's causes at y, at the residual and at the logits (or at one), stacked to the whole."""
         from .. import plots_causes
 
-        table = self.frames["Causes"]
+        table, shown = self.frames["Causes"], list(OUTCOMES) if outcome is None else [outcome]
         return plots_causes.shares(
-            {f"{row.cause}: {row.title}": [getattr(row, o) for o in OUTCOMES] for row in table.itertuples()},
-            list(OUTCOMES), title="Share of the difference by cause",
+            {f"{row.cause}: {row.title}": [getattr(row, o) for o in shown] for row in table.itertuples()},
+            shown, title="Share of the difference by cause",
         )  # fmt: skip
 
     def switch_figure(self) -> Figure:
