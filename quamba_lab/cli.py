@@ -158,17 +158,20 @@ def _eval(options: argparse.Namespace) -> int:
     from .model import load_model
     from .tasks import evaluate, load_task
 
-    model = load_model(settings.model, device=settings.device).with_mode(mode)
+    model = load_model(settings.model, mode, settings.device)
     result = evaluate(model, load_task(settings.task), settings.limit)
     low, high = _interval(int(result.correct.sum()), len(result))
     print(f"model {settings.model}, task {settings.task}, mode {mode}, {len(result)} items, 0-shot")
     print(f"accuracy   {100 * result.accuracy:6.2f} %   (95 % interval {100 * low:.1f} to {100 * high:.1f} %)")
     print(f"perplexity {result.perplexity:6.3f}")
+    ran = sorted(model.witness().ran())
+    for scan, build, u_dtype in ran:
+        print(f"ran        {scan} on {u_dtype} u: {build}")
     _write_json(options.json, {
         "schema": 1, "settings": {"model": settings.public()["model"], "task": settings.public()["task"], "mode": mode,
                                   "limit": settings.limit, "device": settings.device},
         "accuracy": result.accuracy, "accuracy_interval": [low, high], "perplexity": result.perplexity,
-        "correct": result.correct.tolist(), "log_probability": result.log_probability.tolist(),
+        "ran": ran, "correct": result.correct.tolist(), "log_probability": result.log_probability.tolist(),
     })  # fmt: skip
     return FINE
 

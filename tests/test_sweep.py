@@ -81,7 +81,10 @@ def test_an_interrupt_leaves_a_true_record(tmp_path):
         f"o = sweep(Settings(layers=(0,)), Path({str(tmp_path / 'reports')!r}), folder=Path({str(folder)!r}), "
         "jobs=1); raise SystemExit(o.exit_code)"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
+    )  # fmt: skip
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not _cells_begun(tmp_path):
         time.sleep(0.2)

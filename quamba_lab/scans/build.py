@@ -41,7 +41,7 @@ ISA_FLAGS = {
 _LOCK = threading.RLock()
 
 
-class BuildError(RuntimeError):
+class BuildError(ValueError):
     """Something cannot be built here: one sentence on what is missing and how to get it."""
 
 

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import inspect
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,13 +28,14 @@ from ..model import QuantizedMamba, load_model
 from ..modes import Mode
 from ..quantized import Quantized
 from ..scans import ScanInputs
+from ..scans.build import cache_folder
 from ..tasks import Task, evaluate, load_task, tokenize
 from ..trace import ROUNDING_STAGES, STAGES, Trace
 from ..trace_store import TraceStore, TraceWriter
 from ..witness import Witness
 from .reorderings import REORDERINGS, Reordering
 
-__all__ = ["Answers", "Stages", "Workbook", "WorkbookError", "default_cache"]
+__all__ = ["Answers", "Stages", "Workbook", "WorkbookError"]
 
 Stages = Mapping[tuple[str, int | None], Quantized | Tensor]
 """Captured tensors by (stage, layer): a dictionary, or a :class:`TraceStore` that reads them from disk."""
@@ -55,15 +55,6 @@ DRAWS = {"plots.py", "plots_scan.py", "widgets.py", "report.py", "sweep.py", "cl
 
 class WorkbookError(ValueError):
     """A mode, a layer or an item that this run does not have: one sentence with what it has."""
-
-
-def default_cache() -> Path:
-    """``QUAMBA_LAB_CACHE``, else a folder below the user's cache directory."""
-    chosen = os.environ.get("QUAMBA_LAB_CACHE")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "quamba_lab" / "workbook"
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,14 +126,14 @@ class Workbook:
         if isinstance(modes, str) or not modes:
             raise WorkbookError(f"modes is {modes!r}: pass a list of at least one mode, such as ['0', '2-1']")
         self.rows = {row.name: row for row in map(Mode.get, modes)}
-        self.base = model if isinstance(model, QuantizedMamba) else load_model(model, device=device)
+        self.base = model if isinstance(model, QuantizedMamba) else load_model(model, "0", device)
         self.name = self.base.name or Path(str(model)).name
         self.task = task if isinstance(task, Task) else load_task(task)
         self.limit = self.task.check_limit(limit)
         self.seed = seed
         self.device = device
         self.progress = progress
-        self.cache = None if cache_dir is False else Path(cache_dir) if cache_dir else default_cache()
+        self.cache = None if cache_dir is False else Path(cache_dir) if cache_dir else cache_folder() / "workbook"
         self._views: dict[str, QuantizedMamba] = {}
         self._kept: dict[tuple, Any] = {}
         self._folder: tempfile.TemporaryDirectory | None = None
