@@ -45,7 +45,8 @@ def test_a_planted_wrap_has_the_largest_gain():
     assert (top["kind"], top["site"], top["layer"]) == ("wrap", "hadamard", layer)
     places = found.tables()["Single places"].query("kind == 'wrap'")
     where = int(values.reshape(-1).argmax())
-    assert (where // values.shape[-1], where % values.shape[-1]) in {*zip(places["token"], places["channel"], strict=True)}
+    wrapped = set(zip(places["token"], places["channel"], strict=True))
+    assert (where // values.shape[-1], where % values.shape[-1]) in wrapped
     assert set(places["code_a"]) | set(places["code_b"]) <= {127, -128}
     assert found.numbers["wraps_per_item"] > 0
     assert "wrap" in found.verdict

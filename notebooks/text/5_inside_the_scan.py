@@ -92,9 +92,51 @@ notebook.show_figures(state, ["along-decode", "logits"])
 widgets.explore(state)
 
 # %% [markdown]
+# ## Which choice of the arithmetic, and what share?
+#
+# Both scans are settings of one scan with a switch for every free choice. The switches are moved from the one setting to the other in many orders; what a switch adds on average is its Shapley share, and the shares sum to the whole difference.
+
+# %%
+shares = steps.causes(run, settings.mode_a, settings.mode_b, layers=[settings.layers[0]], items=[settings.item])
+notebook.finish(shares, results_dir, "5_causes", lang)
+
+# %%
+notebook.show_figures(shares)
+widgets.explore(shares)
+
+# %% [markdown]
+# ## Where does a rounding become a difference?
+#
+# One unit in the last place is sent into each layer and followed through the places that round to INT8 codes. A tie turns a hair's breadth into a whole code.
+
+# %%
+amplified = steps.amplifiers(run, settings.mode_a, settings.mode_b, items=[settings.item])
+notebook.finish(amplified, results_dir, "5_amplifiers", lang)
+
+# %%
+notebook.show_figures(amplified)
+widgets.explore(amplified)
+
+# %% [markdown]
+# ## Which stage turns an answer?
+#
+# For items that the two modes answer differently, values of the reference are put into the other mode's run, one stage of one layer at a time, until the answer turns back.
+
+# %%
+answers = steps.answer_tracing(run, settings.mode_a, settings.mode_b, most=2, tries=10)
+notebook.finish(answers, results_dir, "5_answer_tracing", lang)
+
+# %%
+notebook.show_figures(answers)
+widgets.explore(answers)
+
+# %% [markdown]
 # ## The numbers behind it
 
 # %%
 notebook.show_tables(result)
 notebook.show_tables(budget)
 notebook.show_tables(state)
+notebook.show_tables(shares)
+notebook.show_tables(amplified)
+notebook.show_tables(answers)
