@@ -46,8 +46,8 @@ def _names(node):
 def imports_of(path, parts):
     """Top-level names inside the package that ``path`` imports, wherever in the file.
 
-    One exception: a result of floor 4 draws itself through ``plots`` (``plots_scan``, ``plots_causes``), imported by the method that
-    draws.
+    One exception: a result of floor 4 draws itself through ``plots`` (``plots_scan``, ``plots_causes``), imported by
+    the method that draws.
     """
     late = floor_of(parts[0]) == 4
     depth = len(parts) - 1
