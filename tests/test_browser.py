@@ -255,7 +255,7 @@ def test_in_jupyterlab_a_control_changes_the_picture(browser, lab, name):
     pictures = page.locator(".jp-OutputArea .widget-image, .jp-OutputArea .jupyter-widgets img")
     pictures.first.scroll_into_view_if_needed()
     for control in _controls(page):
-        before = pictures.first.get_attribute("src")
+        before = pictures.evaluate_all(SOURCES)
         control.scroll_into_view_if_needed()
         if control.evaluate("node => node.tagName") == "SELECT":
             count = control.locator("option").count()
@@ -265,12 +265,15 @@ def test_in_jupyterlab_a_control_changes_the_picture(browser, lab, name):
             control.focus()
             now = float(control.get_attribute("aria-valuenow"))
             page.keyboard.press("ArrowRight" if now < float(control.get_attribute("aria-valuemax")) else "ArrowLeft")
-        page.wait_for_function(
-            "before => document.querySelector('.jp-OutputArea .widget-image, .jp-OutputArea .jupyter-widgets img')"
-            ".src !== before", arg=before, timeout=30_000,
-        )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while pictures.evaluate_all(SOURCES) == before:
+            assert time.monotonic() < deadline, f"no picture follows {control.evaluate('node => node.outerHTML')[:200]}"
+            page.wait_for_timeout(100)
     assert errors == []
     context.close()
+
+
+SOURCES = "nodes => nodes.map((node) => node.src)"
 
 
 def _controls(page):
