@@ -73,7 +73,6 @@ notebook.finish(budget, results_dir, "5_error_budget", lang)
 
 # %%
 notebook.show_figures(budget, ["budget", "half-life"])
-widgets.explore(budget)
 
 # %% [markdown]
 # ## Can quantization of the state explain it?
@@ -89,7 +88,6 @@ notebook.finish(state, results_dir, "5_state_quantization", lang)
 
 # %%
 notebook.show_figures(state, ["along-decode", "logits"])
-widgets.explore(state)
 
 # %% [markdown]
 # ## Which choice of the arithmetic, and what share?
@@ -102,7 +100,6 @@ notebook.finish(shares, results_dir, "5_causes", lang)
 
 # %%
 notebook.show_figures(shares)
-widgets.explore(shares)
 
 # %% [markdown]
 # ## Where does a rounding become a difference?
@@ -115,7 +112,6 @@ notebook.finish(amplified, results_dir, "5_amplifiers", lang)
 
 # %%
 notebook.show_figures(amplified)
-widgets.explore(amplified)
 
 # %% [markdown]
 # ## Which stage turns an answer?
@@ -128,7 +124,6 @@ notebook.finish(answers, results_dir, "5_answer_tracing", lang)
 
 # %%
 notebook.show_figures(answers)
-widgets.explore(answers)
 
 # %% [markdown]
 # ## The numbers behind it
