@@ -53,8 +53,8 @@ test: $(VENV)/.ready-test compile-check
 	$(BIN)/ruff check .
 	$(BIN)/python -m tools.pair_notebooks --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not gpu and not browser and not notebooks'
-	$(BIN)/python -m pytest -q -m 'notebooks and not gpu' 
-	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=600 notebooks
+	$(BIN)/python -m pytest -q -n 2 -m 'notebooks and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --nbmake --nbmake-timeout=600 notebooks
 	$(BIN)/python -m pytest -q -m 'browser and not gpu'
 
 notebooks: $(VENV)/.ready-test
