@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from . import scans
+from .files import write_text
 from .scans import ScanInputs, ScanOutput
 
 __all__ = ["FOLDER", "SCANS", "RecordedScan", "RecordingError", "load_recorded", "record"]
@@ -106,9 +107,8 @@ def record(
         "model": model.name, "mode": model.mode.name, "tap_channels": list(tap_channels), "builds": builds,
         "files": files,
     }  # fmt: skip
-    partial = folder / "index.json.partial"
-    partial.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
-    return partial.replace(folder / "index.json")
+    write_text(folder / "index.json", json.dumps(index, indent=1, sort_keys=True) + "\n")
+    return folder / "index.json"
 
 
 def load_recorded(folder: Path = FOLDER) -> tuple[dict, list[RecordedScan]]:
