@@ -30,6 +30,7 @@ from pathlib import Path
 import torch
 
 from quamba_lab import scans
+from quamba_lab.recorded import load_recorded
 from quamba_lab.scans.published import published_taps
 
 LENGTHS = (1, 31, 32, 33, 100, 127, 128, 129, 171, 255, 256, 257, 512, 513, 1000, 1024, 1025, 2047, 2048, 2049, 4096,
@@ -66,10 +67,8 @@ def cases(recorded: Path | None):
     for length in (512, 513, 2048, 2049):  # large enough for y to be written sequence last
         x = scans.random_inputs(2, 1536, length, 16, seed=length, state_scale=0.05)
         yield {"l": length, "b": 2, "d": 1536}, x
-    for path in sorted(recorded.glob("**/*inputs*.safetensors")) if recorded else []:
-        x = scans.ScanInputs.load(path)
-        if x.u.values.dtype == torch.int8 and x.state_scale is not None:
-            yield {"recorded": path.name, "l": x.length}, x
+    for one in load_recorded(recorded)[1] if recorded else []:
+        yield {"recorded": f"item {one.item}, layer {one.layer}", "l": one.inputs.length}, one.inputs
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> int:
