@@ -24,7 +24,7 @@ from . import scans
 from .files import write_text
 from .scans import ScanInputs, ScanOutput
 
-__all__ = ["FOLDER", "SCANS", "RecordedScan", "RecordingError", "load_recorded", "record"]
+__all__ = ["FOLDER", "SCANS", "RecordedScan", "RecordingError", "channels_of", "load_recorded", "record"]
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "recorded"
 SCANS = ("published", "folded")
@@ -56,7 +56,7 @@ def _driver() -> str:
     return said.strip().partition("\n")[0] or "unknown"
 
 
-def _channels_of(operation: str, tap: Tensor, channels: Sequence[int]) -> Tensor:
+def channels_of(operation: str, tap: Tensor, channels: Sequence[int]) -> Tensor:
     """The tap of ``channels``: (b, d, ...) for every operation but ``output_cast``, which is (b, l, d)."""
     axis = 2 if operation == "output_cast" else 1
     return tap.index_select(axis, torch.tensor(channels, device=tap.device)).cpu().contiguous()
@@ -91,7 +91,7 @@ def record(
                 output = scans.run(name, inputs)
                 tensors |= {f"{name}/y": output.y.cpu(), f"{name}/last_state": output.last_state.cpu()}
                 for operation, tap in scans.get(name).taps(inputs).items():
-                    tensors[f"{name}/tap/{operation}"] = _channels_of(operation, tap, tap_channels)
+                    tensors[f"{name}/tap/{operation}"] = channels_of(operation, tap, tap_channels)
                 if output.build not in builds[name]:
                     builds[name].append(output.build)
             partial = path.with_suffix(".partial")
