@@ -17,7 +17,7 @@ from IPython.display import display
 
 from . import parameters
 from .files import write_text
-from .texts import texts
+from .texts import LANGUAGES, current_language, heading, label, set_language, texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +29,9 @@ __all__ = ["KEY", "begin", "figure_output", "finish", "show_figure", "show_figur
 KEY = "quamba_lab"
 """Where an output's metadata says what it is."""
 
+FREE_TEXT = {"text", "word", "words", "token", "target", "answer", "answer of A", "answer of B", ""}
+"""Columns whose cells are a task's own words, which no table of labels may touch."""
+
 LARGEST_SVG = 300_000
 """Bytes; a picture that is larger as SVG (a large heat map) is kept as PNG at twice the resolution."""
 
@@ -39,6 +42,8 @@ def begin(inputs: Iterable[str] = (), **values: Any) -> parameters.Settings:
     ``inputs``: IPython's ``In``, in which a parameter that papermill injected but nobody declared is found.
     Raises :class:`quamba_lab.parameters.ParameterError`.
     """
+    if values.get("lang") in LANGUAGES:
+        set_language(values["lang"])  # first, so that a refusal is in that language too
     known = {*values, "results_dir", "cache_dir"}
     unknown = parameters.injected(list(inputs), known)
     if unknown:
@@ -46,11 +51,12 @@ def begin(inputs: Iterable[str] = (), **values: Any) -> parameters.Settings:
             f"{unknown[0]!r} is no parameter of this notebook: it takes {', '.join(sorted(known))}"
         )
     settings = parameters.check(**values)
-    say = texts(settings.lang)
-    rows = [(say(f"settings.{name}"), _in_words(value)) for name, value in settings.public().items() if name != "flags"]
-    rows.append((say("settings.flags"), " ".join(f"{k}={v}" for k, v in settings.flags.items())
-                 or say("settings.flags.none")))  # fmt: skip
-    show_table(say("settings"), pd.DataFrame(rows, columns=["", " "]), kind="settings")
+    words = texts(settings.lang)
+    public = settings.public()
+    flags = " ".join(f"{name}={value}" for name, value in public.pop("flags").items())
+    rows = [(words(f"settings.{name}"), _in_words(value)) for name, value in public.items()]
+    rows.append((words("settings.flags"), flags or words("settings.flags.none")))
+    show_table(words("settings"), pd.DataFrame(rows, columns=["", " "]), kind="settings")
     return settings
 
 
@@ -84,11 +90,11 @@ def _in_words(value: Any) -> str:
 
 def show_verdict(result: Any, lang: str = "en") -> None:
     """The verdict sentence with its status."""
-    say = texts(lang)
-    label = say.get(f"status.{result.status}", result.status)
+    words = texts(lang)
+    status = words.get(f"status.{result.status}", result.status)
     display(
-        {"text/markdown": f"**{say('verdict')}: {label}.** {_markdown_text(result.verdict)}",
-         "text/plain": f"{label}: {result.verdict}"},
+        {"text/markdown": f"**{words('verdict.is', status=status)}** {_markdown_text(result.verdict)}",
+         "text/plain": f"{status}: {result.verdict}"},
         metadata={KEY: {"kind": "verdict", "status": result.status, "text": result.verdict}}, raw=True,
     )  # fmt: skip
 
@@ -137,15 +143,24 @@ def show_figures(result: Any, names: Iterable[str] | None = None) -> None:
 
 
 def show_table(title: str, table: pd.DataFrame, kind: str = "table") -> None:
-    """A table; numbers are shown with four significant digits and kept in full for the download."""
+    """A table; numbers are shown with four significant digits and kept in full for the download.
+
+    The download keeps the names of the code; the reader sees headings in the language of the notebook.
+    """
     if not isinstance(table.index, pd.RangeIndex):
         table = table.reset_index()
-    shown = table.map(_cell)
+    title, headings = label(title), [heading(column) for column in table.columns]
+    free = [column in FREE_TEXT for column in table.columns]
+    shown = [
+        [_cell(value) if words else _cell(label(value)) for value, words in zip(row, free, strict=True)]
+        for row in table.astype(object).itertuples(index=False, name=None)
+    ]
     data = {"columns": [str(column) for column in table.columns], "rows": _json_rows(table)}
+    picture = pd.DataFrame(shown, columns=headings)
     display(
-        {"text/html": f"<b>{_html(title)}</b>{shown.to_html(index=False, escape=True, border=0)}",
-         "text/plain": f"{title}\n{shown.to_string(index=False)}"},
-        metadata={KEY: {"kind": kind, "title": title, **data, "shown": shown.astype(str).values.tolist()}}, raw=True,
+        {"text/html": f"<b>{_html(title)}</b>{picture.to_html(index=False, escape=True, border=0)}",
+         "text/plain": f"{title}\n{picture.to_string(index=False)}"},
+        metadata={KEY: {"kind": kind, "title": title, "headings": headings, **data, "shown": shown}}, raw=True,
     )  # fmt: skip
 
 
@@ -165,7 +180,7 @@ def _html(text: str) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return texts(current_language())("yes" if value else "no")
     if isinstance(value, float):
         return "" if value != value else f"{value:.4g}"
     return "" if value is None else str(value)

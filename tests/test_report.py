@@ -15,7 +15,6 @@ from quamba_lab.report.cells import read_page
 from quamba_lab.report.changes import ReportError, compare_reports
 from quamba_lab.report.markdown import headings, to_html
 from quamba_lab.sweep import sweep
-from quamba_lab.texts import LANGUAGES
 
 PAGES = ("index.html", "1_is_it_real.html", "2_scan_inputs.html")
 
@@ -174,13 +173,6 @@ def test_html_and_progress_of_foreign_outputs_are_not_taken_over():
     assert page.blocks[1].data["text"] == "plain"
     assert page.blocks[2].data["trace"] == "red"
 
-
-def test_every_language_has_every_text():
-    for table in LANGUAGES.values():
-        assert table.keys() == LANGUAGES["en"].keys()
-        for key, text in table.items():
-            fields = set(re.findall(r"{(\w+)}", text))
-            assert fields == set(re.findall(r"{(\w+)}", LANGUAGES["en"][key])), key
 
 
 def test_tiny_views_have_a_frame_for_every_choice():

@@ -102,7 +102,7 @@ def _told(told: dict[str, Any], data: dict[str, Any]) -> Block:
         return Block("views", {**told, **_picture(data)})
     if "rows" in told:
         numeric = [_numeric(column) for column in zip(*told["rows"], strict=True)]
-        return Block(told["kind"], {**told, "numeric": numeric or [False] * len(told["columns"])})
+        return Block(told["kind"], {"headings": told["columns"], **told, "numeric": numeric or [False] * len(told["columns"])})
     return Block(told["kind"], dict(told))
 
 

@@ -36,16 +36,16 @@ def compare_reports(old: Path, new: Path, output: Path, lang: str = "en") -> Cha
         except (OSError, ValueError):
             raise ReportError(f"{folder} holds no verdict.json: name the folder of a finished report") from None
     before, after = (verdict["steps"] for verdict in verdicts)
-    say = texts(lang)
+    words = texts(lang)
     rows = []
     for name in dict.fromkeys((*before, *after)):
         a, b = (side.get(name, {"status": "", "verdict": "", "numbers": {}}) for side in (before, after))
         rows.append({
-            "name": name, "title": say.get(f"step.{name}", name), "old": a["verdict"], "new": b["verdict"],
+            "name": name, "title": words.get(f"step.{name}", name), "old": a["verdict"], "new": b["verdict"],
             "old_status": a["status"], "new_status": b["status"], "changed": a != b,
         })  # fmt: skip
     changed = tuple(row["name"] for row in rows if row["changed"])
-    summary = say("compare.some", count=len(changed), total=len(rows)) if changed else say("compare.none")
+    summary = words("compare.some", count=len(changed), total=len(rows)) if changed else words("compare.none")
     Path(output).mkdir(parents=True, exist_ok=True)
     path = Path(output) / "changes.html"
     write_text(path, render_changes(rows, summary, Path(old).name, Path(new).name, lang))

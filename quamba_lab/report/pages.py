@@ -71,16 +71,16 @@ def _mode_colours() -> dict[str, str]:
 
 
 def _common(manifest: Manifest, verdict: dict[str, Any], lang: str, current: str) -> dict[str, Any]:
-    say = texts(lang)
+    words = texts(lang)
     entries = [
         {
             "name": name, "href": "index.html" if name == SUMMARY else f"{name}.html",
-            "title": say.get(f"step.{name}", name), "status": verdict["steps"][name]["status"],
+            "title": words.get(f"step.{name}", name), "status": verdict["steps"][name]["status"],
             "verdict": verdict["steps"][name]["verdict"], "run": manifest.runs[name], "current": name == current,
         }
         for name in manifest.runs
     ]  # fmt: skip
-    return {"say": say, "lang": lang, "entries": entries, "manifest": manifest, "colours": _mode_colours()}
+    return {"say": words, "lang": lang, "entries": entries, "manifest": manifest, "colours": _mode_colours()}
 
 
 def render_step(

@@ -1,15 +1,16 @@
-"""Every sentence that the report, the notebooks' helpers and the widgets say by themselves, one table per language."""
+"""The report's own words in English, by key."""
 
 from __future__ import annotations
 
-__all__ = ["LANGUAGES", "Texts", "texts"]
+__all__ = ["WORDS"]
 
-EN = {
+WORDS: dict[str, str] = {
     "title": "Do two modes of a quantized Mamba really disagree?",
     "summary": "Summary",
     "contents": "Contents",
     "steps": "The steps",
     "verdict": "Verdict",
+    "verdict.is": "Verdict: {status}.",
     "status.identical": "identical",
     "status.rounding": "rounding",
     "status.fault": "fault",
@@ -95,26 +96,3 @@ EN = {
     "step.5_inside_the_scan": "Inside the scan",
     "step.6_diagnose_any_scan": "Diagnose any scan",
 }
-
-LANGUAGES: dict[str, dict[str, str]] = {"en": EN}
-"""The tables by language; every table has the same keys (tests/test_report.py)."""
-
-
-class Texts:
-    """One language's table: ``texts("en")("banner", status=..., reason=...)``."""
-
-    def __init__(self, lang: str):
-        self.lang = lang
-        self._table = LANGUAGES[lang]
-
-    def __call__(self, key: str, **values: object) -> str:
-        return self._table[key].format(**values) if values else self._table[key]
-
-    def get(self, key: str, default: str) -> str:
-        """The text of ``key``, or ``default`` for a name that is data (a step or a control of one's own)."""
-        return self._table.get(key, default)
-
-
-def texts(lang: str = "en") -> Texts:
-    """The texts of a language.  Raises KeyError for one that has no table."""
-    return Texts(lang)

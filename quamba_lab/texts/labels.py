@@ -1,0 +1,71 @@
+"""Headings: what stands over a column, a table or an axis, beside a control, or as a kind in a cell.
+
+In the results these are names (``error_rms``, ``lockstep``) by which code selects; only where they are shown do they
+become words.  A name without an entry is data (a mode, a scan, an operand) and is shown as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .en_labels import COLUMNS
+from .speech import Said, current_language, within
+from .zh_labels import LABELS as ZH
+
+__all__ = ["LABELS", "heading", "label", "localized"]
+
+LABELS: dict[str, dict[str, str]] = {"en": COLUMNS, "zh": ZH}
+"""By language: the name in the code and the words for a reader."""
+
+
+def label(name: Any, lang: str | None = None) -> Any:
+    """The words for ``name`` in ``lang``, the language of the process by default; what is no string stays as it is."""
+    lang = lang or current_language()
+    if isinstance(name, Said):
+        return within(name, lang)
+    return LABELS[lang].get(name, name) if isinstance(name, str) else name
+
+
+def heading(name: Any) -> str:
+    """The words over a column: its label, or the name without its underscores."""
+    found = label(name)
+    return found.replace("_", " ") if found is name and isinstance(name, str) else str(found)
+
+
+def localized(view: dict[str, Any]) -> dict[str, Any]:
+    """A result's ``view_data()`` with its titles, labels and columns in words; names that select stay, and get a
+    ``label`` (series) or ``labels`` (a control's options) beside them."""
+    return {
+        **view,
+        "controls": [
+            {**control, "label": label(control["label"]), "labels": [label(option) for option in control["options"]]}
+            for control in view.get("controls", [])
+        ],
+        "charts": [_chart(chart) for chart in view.get("charts", [])],
+    }
+
+
+def _chart(chart: dict[str, Any]) -> dict[str, Any]:
+    frames = {key: _frame(frame) for key, frame in chart.get("frames", {}).items()}
+    return _frame(chart) | {"title": label(chart["title"]), "frames": frames}
+
+
+def _frame(frame: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a chart or of one of its frames that hold words."""
+    found = dict(frame)
+    for axis in ("x", "y"):
+        if axis in found and isinstance(found[axis], dict):
+            found[axis] = _axis(found[axis])
+    if "series" in found:
+        found["series"] = [{**one, "label": label(one["name"])} for one in found["series"]]
+    if "columns" in found:
+        found["columns"] = [heading(column) for column in found["columns"]]
+        found["rows"] = [[label(cell) for cell in row] for row in found["rows"]]
+    return found
+
+
+def _axis(axis: dict[str, Any]) -> dict[str, Any]:
+    found = {**axis, "label": label(axis.get("label", ""))}
+    if "values" in found:
+        found["values"] = [label(value) for value in found["values"]]
+    return found
