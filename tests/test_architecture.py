@@ -12,7 +12,8 @@ import quamba_lab
 PACKAGE = Path(quamba_lab.__file__).parent
 
 FLOORS = (
-    {"quantized", "trace", "compare", "statistics", "thresholds", "files", "trace_store", "witness", "texts"},
+    {"quantized", "trace", "compare", "estimates", "power", "statistics", "thresholds", "files", "trace_store",
+     "witness", "texts"},
     {"scans", "sites", "hadamard", "projections", "conv", "norm"},
     {"modes", "layer"},
     {"float_weights", "float_model", "model", "prepare", "checkpoint", "quamba_format", "tasks", "demo"},

@@ -49,8 +49,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 COMPUTES = ("*.py", "scans/*.py")
 """Sources below the steps that can change a result; the steps' own and what draws them cannot."""
 DRAWS = {"plots.py", "plots_scan.py", "widgets.py", "report.py", "sweep.py", "cli.py", "notebook.py", "execute.py",
-         "texts.py", "manifest.py", "parameters.py", "doctor.py", "statistics.py", "thresholds.py",
-         "compare.py"}  # fmt: skip
+         "texts.py", "manifest.py", "parameters.py", "doctor.py", "statistics.py", "estimates.py",
+         "power.py", "thresholds.py", "compare.py"}  # fmt: skip
 
 
 class WorkbookError(ValueError):
