@@ -22,7 +22,7 @@
 #include <cstring>
 #include <memory>
 
-#include "folded.h"
+#include "folded_tables.h"
 #include "vector16.h"
 
 #if defined(_OPENMP)
@@ -38,6 +38,7 @@
 namespace {
 
 using namespace vector16;
+using folded::kCodes;
 
 constexpr int kSteps = 16;       // steps that share one tree of sums
 constexpr int kTogether = 4;     // channels that take turns
@@ -81,50 +82,6 @@ Buffer<T> buffer(int64_t count) {
     return Buffer<T>(static_cast<T*>(std::aligned_alloc(64, (count * sizeof(T) + 63) / 64 * 64)));
 }
 
-// ------------------------------------------------------------------------------------------ FP64 functions, in lanes
-
-// 2^x as power * (1 + fraction), relative error of either below 2^-43: the Chebyshev polynomial of (2^r - 1) / r on
-// |r| <= 1/2.  Free of branches, so that compilers vectorize it, and of fused operations, so that every build gives the
-// same bits.
-struct Exp2 {
-    double power, fraction;
-    // Apart, because 2^x - 1 has no digits left of a small 2^x, nor 2^x of a small 2^x - 1.
-    double value() const { return power * fraction + power; }
-    double less_one() const { return power * fraction + (power - 1.0); }
-};
-inline Exp2 exp2_of(double x) {
-    x = x > -1000.0 ? x : -1000.0;
-    x = x < 1000.0 ? x : 1000.0;
-    constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding it leaves an integer in the low bits
-    const double shifted = x + kRound, r = x - (shifted - kRound);
-    double p = 1.0203121063391729e-07;
-    p = p * r + 1.3255224878668817e-06;
-    p = p * r + 1.525268684626772e-05;
-    p = p * r + 0.00015403455852453838;
-    p = p * r + 0.0013333558179043112;
-    p = p * r + 0.009618129159402558;
-    p = p * r + 0.055504108664760424;
-    p = p * r + 0.2402265069581299;
-    p = p * r + 0.6931471805599453;
-    int64_t bits;
-    std::memcpy(&bits, &shifted, 8);
-    bits = (bits + 1023) << 52;
-    double power;
-    std::memcpy(&power, &bits, 8);
-    return {power, p * r};
-}
-
-// log(1 + e^x) without overflow: max(x, 0) + 2 atanh(e / (2 + e)) with e = e^-|x|; relative error below 2^-42.
-inline double softplus(double x) {
-    const double size = x < 0 ? -x : x, e = exp2_of(size * -1.4426950408889634074).value();
-    const double s = e / (2.0 + e), q = s * s;
-    double p = 1.0 / 27;
-    for (int k = 25; k > 0; k -= 2) p = p * q + 1.0 / k;
-    return (x > 0 ? x : 0.0) + 2.0 * s * p;
-}
-
-// ------------------------------------------------------------------------------------------------------------- tables
-
 // codes (n, l) -> rows (l, width), so that a step's B or C is one load.
 void transpose(const int8_t* codes, int8_t* rows, int64_t n, int64_t l, int64_t width) {
     for (int64_t t0 = 0; t0 < l; t0 += 64) {
@@ -135,45 +92,10 @@ void transpose(const int8_t* codes, int8_t* rows, int64_t n, int64_t l, int64_t 
     }
 }
 
-// What the table holds for 2^x: 2^x - 1, with its sign bit set, from 1/2 to 1; else 2^x.
-inline float entry(double x) {
-    const Exp2 power = exp2_of(x);
-    return float(x >= -1.0 && x <= 0.0 ? -std::fabs(power.less_one()) : power.value());
-}
-
-// A channel's step sizes (256) and entries of decay (256, width); only the codes that are `used`.
-void channel_tables(const Problem& q, int64_t c, const bool* used, float* __restrict step, float* __restrict decay) {
-    alignas(64) double sizes[256], rate[256];
-    const double bias = q.bias ? q.scale.bias * q.bias[c] : 0.0;
-    for (int code = 0; code < 256; ++code) sizes[code] = q.scale.dt * (code - 128) + bias;
-    if (q.softplus)
-        for (int code = 0; code < 256; ++code) sizes[code] = softplus(sizes[code]);
-    for (int code = 0; code < 256; ++code) step[code] = float(sizes[code]);
-    for (int64_t k = 0; k < q.width; ++k)
-        rate[k] = k < q.n ? folded::decay_rate(q.scale.A_log * q.A_log[c * q.n + k]) : 0.0;
-    for (int code = 0; code < 256; ++code) {
-        if (!used[code]) continue;
-        float* row = decay + code * q.width;
-        for (int64_t r = 0; r < q.width; r += 16)
-            for (int k = 0; k < 16; ++k) row[r + k] = entry(sizes[code] * rate[r + k]);
-    }
-}
-
-// Which codes of dt a channel takes in items first .. last; all of them once that is cheaper than looking.
-void codes_in_use(const Problem& q, int64_t c, int64_t first, int64_t last, bool* used) {
-    const bool all = (last - first) * q.l >= 1024;
-    std::fill(used, used + 256, all);
-    if (all) return;
-    for (int64_t item = first; item < last; ++item) {
-        const int8_t* dt = q.dt + (item * q.d + c) * q.l;
-        for (int64_t t = 0; t < q.l; ++t) used[dt[t] + 128] = true;
-    }
-}
-
 // ------------------------------------------------------------------------------------------------------ the recurrence
 
 struct Lanes {  // the channels that take turns, over one block of steps; every array holds one after the other
-    const uint8_t* codes;  // dt + 128 (K, kPitch)
+    const int8_t* const* dt;            // (K) rows of codes
     const float *input, *step, *decay;  // u_q (K, kPitch); the tables of dt (K, 256) and of decays (K, 256, width)
     float *state, *sums;                // (K, width); (K, kPitch)
     const int64_t* position;            // (K): (item * d + channel) * l + the block's first step, for the taps
@@ -192,9 +114,9 @@ void recurrence(const Problem& q, const Lanes& lanes, const float* B, const floa
         for (int s = 0; s < count; ++s) {
             const int64_t t = start + s;
             for (int k = 0; k < K; ++k) {
-                const int64_t code = lanes.codes[k * kPitch + t];
-                const float* decay = lanes.decay + (k * 256 + code) * width;
-                const Row input = mul(spread(lanes.step[k * 256 + code]), spread(lanes.input[k * kPitch + t]));
+                const int64_t code = k * kCodes + 128 + lanes.dt[k][t];
+                const float* decay = lanes.decay + code * width;
+                const Row input = mul(spread(lanes.step[code]), spread(lanes.input[k * kPitch + t]));
                 Row sum = zero();
                 for (int r = 0; r < rows; ++r) {
                     const Row drive = mul(input, load(B + t * width + r * 16));
@@ -208,8 +130,7 @@ void recurrence(const Problem& q, const Lanes& lanes, const float* B, const floa
                         const double unit = q.scale.B * q.scale.u;
                         const int64_t at = (lanes.position[k] + t) * q.n + r * 16;
                         for (int j = 0; j < 16 && r * 16 + j < q.n; ++j) {
-                            const double held = decay[r * 16 + j];
-                            q.taps.decay[at + j] = std::signbit(held) ? 1.0 + held : held;
+                            q.taps.decay[at + j] = folded::decay_of(decay[r * 16 + j]);
                             q.taps.drive[at + j] = driven[j] * unit;
                             q.taps.state[at + j] = state[j] * unit;
                         }
@@ -241,20 +162,18 @@ void recurrence(const Problem& q, const Lanes& lanes, const float* B, const floa
 // ------------------------------------------------------------------------------------------------------------ one job
 
 struct Scratch {  // of one thread
-    Buffer<float> decay, step, state, B, C, input, sums, out;
+    Buffer<float> decay, step, state, B, C, input, sums;
     Buffer<double> gate;
     Buffer<uint16_t> half, tile;
-    Buffer<uint8_t> codes;
     int64_t block;  // steps at a time
 
     Scratch(const Problem& q, int64_t channels) {
         block = std::max<int64_t>(kSteps, kBlockBytes / (q.width * 4) / kSteps * kSteps);
-        decay = buffer<float>(channels * 256 * q.width), step = buffer<float>(channels * 256);
+        decay = buffer<float>(channels * kCodes * q.width), step = buffer<float>(channels * kCodes);
         state = buffer<float>(channels * q.width);
         B = buffer<float>(block * q.width), C = buffer<float>(block * q.width);
         input = buffer<float>(kTogether * kPitch), sums = buffer<float>(kTogether * kPitch);
-        out = buffer<float>(block), gate = buffer<double>(block);
-        codes = buffer<uint8_t>(kTogether * kPitch);
+        gate = buffer<double>(kPitch);
         half = buffer<uint16_t>(kTogether * kPitch), tile = buffer<uint16_t>(block * channels);
     }
 };
@@ -264,31 +183,17 @@ NO_VECTOR void look_up(const double* table, const int8_t* codes, double* out, in
     for (int64_t t = 0; t < steps; ++t) out[t] = table[codes[t] + 128];
 }
 
-// To float32 so that a second rounding, to float16, is that of x itself: truncated, the last bit set when inexact
-// (Boldo and Melquiond, 2008).
-inline float round_to_odd(double x) {
-    float near = float(x);
-    int32_t bits;
-    std::memcpy(&bits, &near, 4);
-    const double back = near;
-    bits = (bits - (std::fabs(back) > std::fabs(x) ? 1 : 0)) | (back != x ? 1 : 0);
-    std::memcpy(&near, &bits, 4);
-    return near;
-}
-
 // Bracket, skip, gate and cast of one channel over one block: sums -> half.
 template <bool TAPS>
 void finish(const Problem& q, int64_t c, int64_t position, const float* sums, const float* input, int64_t steps,
-            Scratch& own, uint16_t* half) {
+            double* gate, uint16_t* half) {
     const double skip = q.D ? folded::skip(q.scale.D * q.D[c], q.scale.B, q.scale.C) : 0.0;
     const double plain = q.scale.B * q.scale.C * q.scale.u;
-    float* out = own.out.get();
-    double* gate = own.gate.get();
     if (q.z)
         look_up(q.gates, q.z + position, gate, steps);
     else
         std::fill(gate, gate + steps, plain);
-    for (int64_t t = 0; t < steps; ++t) out[t] = round_to_odd((sums[t] + skip * input[t]) * gate[t]);
+    for (int64_t t = 0; t < steps; t += 16) store_gated(half + t, sums + t, input + t, skip, gate + t);
     if (TAPS)
         for (int64_t t = 0; t < steps; ++t) {
             const double bracket = sums[t] + skip * input[t];
@@ -296,30 +201,35 @@ void finish(const Problem& q, int64_t c, int64_t position, const float* sums, co
             q.taps.skip[position + t] = bracket * plain;
             q.taps.gate[position + t] = bracket * gate[t];
         }
-    for (int64_t t = 0; t < steps; t += 16) store_half(half + t, out + t);
 }
 
-// Columns of float16 into the tile (steps, channels): four channels as one 8-byte number, or one by itself.
+// Columns of float16 into the tile (steps, channels): four channels as 8-byte numbers, or one by itself.
 void place(const uint16_t* half, int64_t pitch, int together, int64_t steps, uint16_t* tile, int64_t channels) {
-    if (together == kTogether) {
-        static_assert(kTogether == 4, "four float16 make one 8-byte number");
-        const uint16_t *h0 = half, *h1 = half + pitch, *h2 = half + 2 * pitch, *h3 = half + 3 * pitch;
-        for (int64_t t = 0; t < steps; ++t) {
-            const uint16_t four[4] = {h0[t], h1[t], h2[t], h3[t]};
-            std::memcpy(tile + t * channels, four, 8);
-        }
-    } else {
-        for (int64_t t = 0; t < steps; ++t) tile[t * channels] = half[t];
-    }
+    static_assert(kTogether == 4, "four float16 make one 8-byte number");
+    int64_t t = 0;
+    if (together == kTogether)
+        for (; t + 16 <= steps; t += 16) store_columns4(half + t, pitch, tile + t * channels, channels);
+    for (; t < steps; ++t)
+        for (int k = 0; k < together; ++k) tile[t * channels + k] = half[k * pitch + t];
+}
+
+// The tile's rows to their places in y, `pitch` apart.
+void copy_rows(const uint16_t* tile, int64_t channels, int64_t steps, uint16_t* y, int64_t pitch) {
+    if (channels == 32)  // of a constant size, so that no function is called
+        for (int64_t t = 0; t < steps; ++t) std::memcpy(y + t * pitch, tile + t * 32, 64);
+    else
+        for (int64_t t = 0; t < steps; ++t) std::memcpy(y + t * pitch, tile + t * channels, channels * 2);
 }
 
 template <bool TAPS>
 void job(const Problem& q, int64_t c0, int64_t channels, int64_t first, int64_t last, Scratch& own) {
     const int64_t group = c0 / (q.d / q.g), width = q.width;
     for (int64_t i = 0; i < channels; ++i) {
-        bool used[256];
-        codes_in_use(q, c0 + i, first, last, used);
-        channel_tables(q, c0 + i, used, own.step.get() + i * 256, own.decay.get() + i * 256 * width);
+        const int64_t c = c0 + i;
+        const folded::CodesInUse codes(q.dt + (first * q.d + c) * q.l, q.d * q.l, last - first, q.l);
+        folded::channel_tables({q.scale.dt, q.scale.bias, q.scale.A_log, q.softplus}, q.bias ? q.bias + c : nullptr,
+                               q.A_log + c * q.n, q.n, width, codes, own.step.get() + i * kCodes,
+                               own.decay.get() + i * kCodes * width);
     }
     for (int64_t item = first; item < last; ++item) {
         std::fill(own.state.get(), own.state.get() + channels * width, 0.0f);
@@ -336,21 +246,21 @@ void job(const Problem& q, int64_t c0, int64_t channels, int64_t first, int64_t 
             for (int64_t i = 0; i < channels;) {
                 const int together = channels - i >= kTogether ? kTogether : 1;
                 int64_t position[kTogether];
+                const int8_t* dt[kTogether];
                 for (int k = 0; k < together; ++k) {
                     position[k] = (item * q.d + c0 + i + k) * q.l + start;
+                    dt[k] = q.dt + position[k];
                     float* input = own.input.get() + k * kPitch;
-                    uint8_t* codes = own.codes.get() + k * kPitch;
-                    for (int64_t t = 0; t < steps; ++t) codes[t] = uint8_t(q.dt[position[k] + t] + 128);
                     if (q.u)
                         for (int64_t t = 0; t < steps; ++t) input[t] = float(q.u[position[k] + t]);
                     else
                         std::memcpy(input, q.u_float + position[k], steps * sizeof(float));
                     if (TAPS)
                         for (int64_t t = 0; t < steps; ++t)
-                            q.taps.dt[position[k] + t] = own.step[(i + k) * 256 + codes[t]];
+                            q.taps.dt[position[k] + t] = own.step[(i + k) * kCodes + 128 + dt[k][t]];
                 }
-                const Lanes lanes{own.codes.get(), own.input.get(), own.step.get() + i * 256,
-                                  own.decay.get() + i * 256 * width, own.state.get() + i * width, own.sums.get(),
+                const Lanes lanes{dt, own.input.get(), own.step.get() + i * kCodes,
+                                  own.decay.get() + i * kCodes * width, own.state.get() + i * width, own.sums.get(),
                                   position};
                 if (together == kTogether)
                     recurrence<kTogether, TAPS>(q, lanes, own.B.get(), own.C.get(), steps);
@@ -358,12 +268,11 @@ void job(const Problem& q, int64_t c0, int64_t channels, int64_t first, int64_t 
                     recurrence<1, TAPS>(q, lanes, own.B.get(), own.C.get(), steps);
                 for (int k = 0; k < together; ++k)
                     finish<TAPS>(q, c0 + i + k, position[k], own.sums.get() + k * kPitch, own.input.get() + k * kPitch,
-                                 steps, own, own.half.get() + k * kPitch);
+                                 steps, own.gate.get(), own.half.get() + k * kPitch);
                 place(own.half.get(), kPitch, together, steps, own.tile.get() + i, channels);
                 i += together;
             }
-            for (int64_t t = 0; t < steps; ++t)
-                std::memcpy(q.y + (item * q.l + start + t) * q.d + c0, own.tile.get() + t * channels, channels * 2);
+            copy_rows(own.tile.get(), channels, steps, q.y + (item * q.l + start) * q.d + c0, q.d);
         }
         for (int64_t i = 0; i < channels; ++i)
             std::memcpy(q.last + (item * q.d + c0 + i) * q.n, own.state.get() + i * width, q.n * sizeof(float));
@@ -379,7 +288,7 @@ void scan(Problem& q) {
         gates[code] = folded::gate(q.scale.z * (code - 128), q.scale.B, q.scale.C, q.scale.u);
     q.Bt = Bt.get(), q.Ct = Ct.get(), q.gates = gates;
 
-    const int64_t fitting = kTableBytes / (256 * q.width * 4) / kTogether * kTogether;
+    const int64_t fitting = kTableBytes / (kCodes * q.width * 4) / kTogether * kTogether;
     const int64_t tile = std::clamp<int64_t>(fitting, kTogether, kMostTile), per_group = q.d / q.g;
     const int64_t tiles = (per_group + tile - 1) / tile, columns = tiles * q.g;
 #if defined(_OPENMP)

@@ -128,34 +128,89 @@ inline void sum16(const Row* p, float* out) {
 
 #endif
 
-// Sixteen floats to float16, nearest even.
-inline void store_half(uint16_t* out, const float* in) {
-#if defined(__AVX512F__)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtps_ph(_mm512_loadu_ps(in), _MM_FROUND_TO_NEAREST_INT));
-#elif defined(__F16C__)
+// Sixteen float16, nearest even, of (sum + skip input) gate in FP64, rounded once: to float32 rounded to odd first
+// (truncated, the last bit set when inexact), which makes the second rounding that of the number itself (Boldo and
+// Melquiond, 2008).
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+inline void store_gated(uint16_t* out, const float* sum, const float* input, double skip, const double* gate) {
+    __m256 odd[2];
+    for (int i = 0; i < 2; ++i) {
+        const __m512d s = _mm512_cvtps_pd(_mm256_loadu_ps(sum + 8 * i)), u = _mm512_cvtps_pd(_mm256_loadu_ps(input + 8 * i));
+        const __m512d bracket = _mm512_add_pd(s, _mm512_mul_pd(_mm512_set1_pd(skip), u));
+        const __m512d x = _mm512_mul_pd(bracket, _mm512_loadu_pd(gate + 8 * i));
+        const __m256 cut = _mm512_cvt_roundpd_ps(x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+        const __mmask8 inexact = _mm512_cmp_pd_mask(_mm512_cvtps_pd(cut), x, _CMP_NEQ_UQ);
+        const __m256i bits = _mm256_castps_si256(cut);
+        odd[i] = _mm256_castsi256_ps(_mm256_mask_or_epi32(bits, inexact, bits, _mm256_set1_epi32(1)));
+    }
+    const __m512 all = _mm512_insertf32x8(_mm512_castps256_ps512(odd[0]), odd[1], 1);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtps_ph(all, _MM_FROUND_TO_NEAREST_INT));
+}
+#else
+inline float round_to_odd(double x) {
+    float near = float(x);
+    int32_t bits;
+    std::memcpy(&bits, &near, 4);
+    const double back = near;
+    bits = (bits - (std::fabs(back) > std::fabs(x) ? 1 : 0)) | (back != x ? 1 : 0);
+    std::memcpy(&near, &bits, 4);
+    return near;
+}
+
+inline uint16_t half_of(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    const uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7FFFFFFF;
+    uint32_t half;
+    if (size > 0x7F800000) {
+        half = 0x7E00;  // NaN
+    } else if (size >= 0x477FF000) {
+        half = 0x7C00;  // 65520 and above round to infinity
+    } else if (size < 0x38800000) {  // below 2^-14: adding 0.5 aligns the last bit of a subnormal half
+        std::memcpy(&x, &size, 4);
+        x += 0.5f;
+        std::memcpy(&half, &x, 4);
+        half -= 0x3F000000;
+    } else {
+        half = (size - 0x38000000 + 0xFFF + (size >> 13 & 1)) >> 13;
+    }
+    return uint16_t(sign | half);
+}
+
+inline void store_gated(uint16_t* out, const float* sum, const float* input, double skip, const double* gate) {
+    alignas(32) float odd[16];
+    for (int i = 0; i < 16; ++i) odd[i] = round_to_odd((sum[i] + skip * input[i]) * gate[i]);
+#if defined(__AVX2__) && defined(__F16C__)
     for (int i = 0; i < 16; i += 8)
         _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i),
-                         _mm256_cvtps_ph(_mm256_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT));
+                         _mm256_cvtps_ph(_mm256_load_ps(odd + i), _MM_FROUND_TO_NEAREST_INT));
 #else
-    for (int i = 0; i < 16; ++i) {
-        uint32_t bits;
-        std::memcpy(&bits, in + i, 4);
-        const uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7FFFFFFF;
-        uint32_t half;
-        if (size > 0x7F800000) {
-            half = 0x7E00;  // NaN
-        } else if (size >= 0x477FF000) {
-            half = 0x7C00;  // 65520 and above round to infinity
-        } else if (size < 0x38800000) {  // below 2^-14: adding 0.5 aligns the last bit of a subnormal half
-            float x;
-            std::memcpy(&x, &size, 4);
-            x += 0.5f;
-            std::memcpy(&half, &x, 4);
-            half -= 0x3F000000;
-        } else {
-            half = (size - 0x38000000 + 0xFFF + (size >> 13 & 1)) >> 13;
-        }
-        out[i] = uint16_t(sign | half);
+    for (int i = 0; i < 16; ++i) out[i] = half_of(odd[i]);
+#endif
+}
+#endif
+
+// Sixteen steps of four rows, `pitch` apart, as sixteen 8-byte numbers, `channels` apart.
+inline void store_columns4(const uint16_t* rows, int64_t pitch, uint16_t* out, int64_t channels) {
+#if defined(__AVX2__)
+    const auto row = [&](int k) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows + k * pitch)); };
+    const __m256i a = row(0), b = row(1), c = row(2), d = row(3);
+    const __m256i pairs[4] = {_mm256_unpacklo_epi16(a, b), _mm256_unpacklo_epi16(c, d), _mm256_unpackhi_epi16(a, b),
+                              _mm256_unpackhi_epi16(c, d)};
+    for (int i = 0; i < 4; ++i) {  // steps 2 i, 2 i + 1 and, in the upper half, those eight on
+        const __m256i x = pairs[i / 2 * 2], y = pairs[i / 2 * 2 + 1];
+        const __m256i two = i % 2 ? _mm256_unpackhi_epi32(x, y) : _mm256_unpacklo_epi32(x, y);
+        const __m128i low = _mm256_castsi256_si128(two), high = _mm256_extracti128_si256(two, 1);
+        uint16_t* to = out + 2 * i * channels;
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(to), low);
+        _mm_storeh_pd(reinterpret_cast<double*>(to + channels), _mm_castsi128_pd(low));
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(to + 8 * channels), high);
+        _mm_storeh_pd(reinterpret_cast<double*>(to + 9 * channels), _mm_castsi128_pd(high));
+    }
+#else
+    for (int t = 0; t < 16; ++t) {
+        const uint16_t four[4] = {rows[t], rows[pitch + t], rows[2 * pitch + t], rows[3 * pitch + t]};
+        std::memcpy(out + t * channels, four, 8);
     }
 #endif
 }
