@@ -102,7 +102,8 @@ def _told(told: dict[str, Any], data: dict[str, Any]) -> Block:
         return Block("views", {**told, **_picture(data)})
     if "rows" in told:
         numeric = [_numeric(column) for column in zip(*told["rows"], strict=True)]
-        return Block(told["kind"], {"headings": told["columns"], **told, "numeric": numeric or [False] * len(told["columns"])})
+        columns = told["columns"]
+        return Block(told["kind"], {"headings": columns, **told, "numeric": numeric or [False] * len(columns)})
     return Block(told["kind"], dict(told))
 
 
