@@ -147,22 +147,27 @@ def exact_mcnemar(only_a: int, only_b: int) -> float:
     return min(1.0, float(mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue))
 
 
-def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, level: float = 0.95, seed: int = 0) -> Estimate:
-    """Root of the ratio of two means of squares over the same items, with a paired percentile bootstrap interval.
+def ratio_interval(
+    numerator: ArrayLike, denominator: ArrayLike, level: float = 0.95, seed: int = 0, root: bool = True
+) -> Estimate:
+    """Ratio of two means over the same items, or its root, with a paired percentile bootstrap interval.
 
-    ``numerator``, ``denominator``: per-item squared differences (of two modes; of legal reorderings).  An all-zero
-    denominator gives infinity, or NaN when the numerator is all zero too.
+    ``numerator``, ``denominator``: per-item squared differences (of two modes; of legal reorderings), whose root is a
+    ratio of RMS values; with ``root=False`` any two non-negative measures.  An all-zero denominator gives infinity, or
+    NaN when the numerator is all zero too.
     """
     top, bottom = pair_of(numerator, denominator)
+    power = 0.5 if root else 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(np.sqrt(np.float64(top.mean()) / np.float64(bottom.mean())))
+        value = float((np.float64(top.mean()) / np.float64(bottom.mean())) ** power)
     if top.size < 2 or not np.isfinite(value):
         return Estimate(value, Interval(math.nan, math.nan, level), top.size)
     rng = np.random.default_rng(seed)
     ratios = np.empty(RESAMPLES)
     for i in range(RESAMPLES):
         pick = rng.integers(0, top.size, top.size)
-        below = bottom[pick].mean()
-        ratios[i] = np.sqrt(top[pick].mean() / below) if below > 0 else math.inf
-    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+        above, below = top[pick].mean(), bottom[pick].mean()
+        ratios[i] = (above / below) ** power if below > 0 else math.inf if above > 0 else math.nan
+    known = ratios[~np.isnan(ratios)]  # a resample without any difference on either side says nothing
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
     return Estimate(value, Interval(float(low), float(high), level), top.size)

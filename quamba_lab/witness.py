@@ -6,6 +6,7 @@ A mode is a promise; this is the evidence.  A forward hook on every scan keeps t
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -98,13 +99,21 @@ class Witness:
 
 def process_settings() -> dict[str, Any]:
     """The switches of this process that can change a result."""
+    matmul = torch.backends.cuda.matmul
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "deterministic_warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "cublas_workspace_config": os.environ.get("CUBLAS_WORKSPACE_CONFIG", "not set"),
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
-        "cuda_matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "cuda_matmul_tf32": matmul.allow_tf32,
+        "cuda_fp16_reduced_precision_sums": matmul.allow_fp16_reduced_precision_reduction,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "onednn": torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
         "flush_denormal": bool((torch.tensor(1e-40) * 1).item() == 0.0),
     }
 
