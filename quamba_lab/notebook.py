@@ -127,10 +127,12 @@ def show_figure(name: str, figure: Figure, alt: str) -> None:
     """A standing picture with the sentence that states its finding."""
     from matplotlib import pyplot
 
-    display(
-        {**figure_output(figure), "text/plain": alt}, metadata={KEY: {"kind": "figure", "name": name, "alt": alt}},
-        raw=True,
-    )  # fmt: skip
+    from .plots import data_of
+
+    told: dict[str, Any] = {"kind": "figure", "name": name, "alt": alt}
+    if (table := data_of(figure)) is not None:
+        told["data"] = {"columns": [str(column) for column in table.columns], "rows": _json_rows(table)}
+    display({**figure_output(figure), "text/plain": alt}, metadata={KEY: told}, raw=True)
     pyplot.close(figure)
 
 

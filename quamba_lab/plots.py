@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 __all__ = [
     "MODE_COLORS",
     "color_of",
+    "data_of",
     "dots",
     "fingerprint",
     "grid",
@@ -29,6 +30,7 @@ __all__ = [
     "lines",
     "scatter",
     "stacked",
+    "with_data",
 ]
 
 MODE_COLORS = {
@@ -57,6 +59,30 @@ def color_of(name: str) -> str:
 def _marker_of(name: str) -> str:
     known = list(MODE_COLORS)
     return _MARKERS[known.index(name) % len(_MARKERS)] if name in known else _MARKERS[len(name) % len(_MARKERS)]
+
+
+def with_data(figure: Figure, table: pd.DataFrame) -> Figure:
+    """The figure with the numbers that it draws, for whoever wants to download them."""
+    figure.quamba_data = table
+    return figure
+
+
+def data_of(figure: Figure) -> pd.DataFrame | None:
+    """The numbers behind a figure of this package."""
+    return getattr(figure, "quamba_data", None)
+
+
+def _columns(x: ArrayLike, name: str, series: Mapping[str, ArrayLike]) -> pd.DataFrame:
+    """Curves or bars as a table: the places first, a column for each."""
+    return pd.DataFrame({name: list(x)} | {str(key): np.asarray(values) for key, values in series.items()})
+
+
+def _matrix(values: ArrayLike, rows: Sequence | None, columns: Sequence | None, name: str) -> pd.DataFrame:
+    """A matrix as a table, its row names first."""
+    shown = np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
+    table = pd.DataFrame(shown, columns=[str(c) for c in (range(shown.shape[1]) if columns is None else columns)])
+    table.insert(0, name, list(range(shown.shape[0])) if rows is None else list(rows), allow_duplicates=True)
+    return table
 
 
 def _new(width: float = 7.2, height: float = 3.6, rows: int = 1, columns: int = 1, **share: bool) -> tuple[Figure, ...]:
@@ -106,7 +132,8 @@ def dots(
     axis.set_ylim(max(len(table), 1) - 0.5, -0.5)
     _log_if_possible(axis, [table["value"]], log, "x")
     _finish(axis, title, xlabel, "")
-    return figure
+    columns = [c for c in ("label", "group", "value", "low", "high") if c in table]
+    return with_data(figure, table[columns].reset_index(drop=True))
 
 
 def lines(
@@ -138,7 +165,8 @@ def lines(
     if len(series) > 1 or band is not None:
         axis.legend(fontsize=8, frameon=False)
     _finish(axis, title, xlabel, ylabel)
-    return figure
+    limits = {} if band is None else {f"{band_label} (low)": band[0], f"{band_label} (high)": band[1]}
+    return with_data(figure, _columns(x, xlabel, {**series, **limits}))
 
 
 def ladder(
@@ -156,7 +184,8 @@ def ladder(
     if positive.size:
         top = max(positive.max(), np.nanmax(band) if band is not None else 0)
         figure.axes[0].set_ylim(positive.min() / 5 if (values > 0).all() else 0, top * 5)
-    return figure
+    bounds = {} if band is None else {band_label: band}
+    return with_data(figure, _columns(operations, "operation", {**series, **bounds}))
 
 
 def heatmap(
@@ -185,7 +214,7 @@ def heatmap(
         axis.set_yticks(range(len(rows)), [str(r) for r in rows], fontsize=8)
     figure.colorbar(image, ax=axis, label=label)
     _finish(axis, title, xlabel, ylabel)
-    return figure
+    return with_data(figure, _matrix(values, rows, columns, f"{ylabel} \\ {xlabel}"))
 
 
 def grid(table: pd.DataFrame, *, title: str, good: float, label: str, text: str = "{:.0f}") -> Figure:
@@ -203,7 +232,7 @@ def grid(table: pd.DataFrame, *, title: str, good: float, label: str, text: str 
     axis.set_xticks(range(table.shape[1]), [str(c) for c in table.columns], fontsize=8)
     axis.set_yticks(range(len(table)), [str(i) for i in table.index], fontsize=8)
     _finish(axis, title, label, "")
-    return figure
+    return with_data(figure, table.reset_index())
 
 
 def histogram(counts: Mapping[str, Mapping[str, int]], *, title: str, xlabel: str, ylabel: str = "elements") -> Figure:
@@ -227,7 +256,8 @@ def histogram(counts: Mapping[str, Mapping[str, int]], *, title: str, xlabel: st
     if len(counts) > 1:
         axis.legend(fontsize=8, frameon=False)
     _finish(axis, title, xlabel, ylabel)
-    return figure
+    heights = {name: [values[b] for b in bins] for name, values in counts.items()}
+    return with_data(figure, _columns(bins, xlabel, heights))
 
 
 def stacked(
@@ -253,7 +283,7 @@ def stacked(
         axis.invert_yaxis()
     axis.legend(fontsize=8, frameon=False)
     _finish(axis, title, xlabel, ylabel)
-    return figure
+    return with_data(figure, _columns(labels, (ylabel if horizontal else xlabel) or "label", parts))
 
 
 def scatter(
@@ -274,7 +304,8 @@ def scatter(
         ends = [finite.min(), finite.max()]
         axis.plot(ends, ends, color="#444444", linewidth=0.8, linestyle="--")
     _finish(axis, title, xlabel, ylabel)
-    return figure
+    table = pd.DataFrame({xlabel: x, ylabel: y} | ({highlight_label: marked} if highlight is not None else {}))
+    return with_data(figure, table)
 
 
 def fingerprint(
@@ -294,4 +325,4 @@ def fingerprint(
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
     _finish(axis, title, "", "")
     figure.colorbar(image, ax=axis, fraction=0.02, pad=0.01).set_label("share", fontsize=8)
-    return figure
+    return with_data(figure, _matrix(matrix, rows, columns, "evidence"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from .plots import _finish, _log_if_possible, _new, stacked
+from .plots import _finish, _log_if_possible, _matrix, _new, stacked, with_data
 
 __all__ = ["gains", "patches", "share_dots", "shares"]
 
@@ -39,7 +40,8 @@ def share_dots(
     axis.set_yticks(rows, list(labels))
     axis.set_ylim(len(labels) - 0.5, -0.5)
     _finish(axis, title, "part of the whole", "")
-    return figure
+    table = pd.DataFrame({"switch": list(labels), "share": value, "low": low, "high": high})
+    return with_data(figure, table if alone is None else table.assign(alone=np.asarray(alone, dtype=float)))
 
 
 def gains(hits: ArrayLike, gain: ArrayLike, kinds: Sequence[str], *, title: str) -> Figure:
@@ -56,7 +58,7 @@ def gains(hits: ArrayLike, gain: ArrayLike, kinds: Sequence[str], *, title: str)
     if len(kinds):
         axis.legend(fontsize=8, frameon=False)
     _finish(axis, title, "hits per item", "gain (change out / change in)")
-    return figure
+    return with_data(figure, pd.DataFrame({"kind": kinds, "hits per item": hits, "gain": gain}))
 
 
 def patches(counts: ArrayLike, stages: Sequence[str], layers: Sequence[int], *, title: str) -> Figure:
@@ -74,4 +76,4 @@ def patches(counts: ArrayLike, stages: Sequence[str], layers: Sequence[int], *, 
     axis.set_yticks(range(len(stages)), list(stages), fontsize=8)
     figure.colorbar(image, ax=axis, label="items")
     _finish(axis, title, "layer", "")
-    return figure
+    return with_data(figure, _matrix(matrix, stages, layers, "stage \\ layer"))

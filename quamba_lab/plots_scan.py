@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from .plots import _finish, _log_if_possible, _new
+from .plots import _columns, _finish, _log_if_possible, _new, with_data
 
 __all__ = ["PART_COLORS", "areas", "curves"]
 
@@ -51,7 +51,7 @@ def areas(
     axis.axhline(0, color="#444444", linewidth=0.6)
     axis.legend(fontsize=8, frameon=False, ncols=3)
     _finish(axis, title, xlabel, ylabel)
-    return figure
+    return with_data(figure, _columns(x, xlabel, {**parts, total_label: total}))
 
 
 def curves(
@@ -72,4 +72,4 @@ def curves(
     _log_if_possible(axis, list(series.values()), log)
     axis.legend(fontsize=8, frameon=False)
     _finish(axis, title, xlabel, ylabel)
-    return figure
+    return with_data(figure, _columns(x, xlabel, series))
