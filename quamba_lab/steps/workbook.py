@@ -234,6 +234,18 @@ class Workbook:
         )
 
     def _from_disk(self, row: Mode, what: str, compute: Callable[[], Answers]) -> Answers:
+        return Answers.from_json(self.remember(row, what, lambda: compute().to_json(), Answers.from_json))
+
+    def remember(
+        self, mode: str | Mode, what: str, compute: Callable[[], dict[str, Any]],
+        check: Callable[[dict[str, Any]], object] = dict,
+    ) -> dict[str, Any]:  # fmt: skip
+        """``compute()``, a JSON-ready dict, kept on disk for this model, these items, the mode and ``what``.
+
+        ``check`` raises ``KeyError``, ``TypeError`` or ``ValueError`` for a damaged file, which is computed again.
+        Nothing is kept for a mode whose scan is not this package's own code.
+        """
+        row = self.row(mode)
         if self.cache is None or _foreign(row.scan):
             return compute()
         path = self.cache / f"{self._key(row, what)}.json"
@@ -246,12 +258,15 @@ class Workbook:
         try:
             if path.exists():
                 try:
-                    return Answers.from_json(json.loads(path.read_text(encoding="utf-8")))
+                    data = json.loads(path.read_text(encoding="utf-8"))
+                    check(data)
                 except (json.JSONDecodeError, KeyError, TypeError, ValueError):
                     path.unlink()  # a damaged file: compute it again
-            answers = compute()
-            write_text(path, json.dumps(answers.to_json()))
-            return answers
+                else:
+                    return data
+            data = compute()
+            write_text(path, json.dumps(data))
+            return data
         finally:
             lock.release()
 
