@@ -15,6 +15,7 @@ import pandas as pd
 
 from .. import scans
 from ..scans import OPERANDS, ScanInputs
+from ..texts import clauses, listed, paragraph, say
 from .probes import audit_operand, drive_association, skip_position, state_rounding
 from .result import StepResult, chart, control, significant
 from .what_if import what_if
@@ -71,12 +72,13 @@ def _orders(inputs: ScanInputs, names: Sequence[str]) -> pd.DataFrame:
         try:
             matches = drive_association(run, inputs)
             best = max(matches, key=matches.get) if matches else "not visible: no float32 state"
-            row["association"] = best if not matches or matches[best] == 1.0 else f"none exactly; nearest {best}"
+            exact = not matches or matches[best] == 1.0
+            row["association"] = best if exact else say("none exactly; nearest {best}", best=best)
             row["association_share"] = matches[best] if matches else float("nan")
             row["skip_enters"] = skip_position(run)
             row |= {f"state_{key}": value for key, value in state_rounding(run).items()}
         except Exception as error:  # a stranger's scan may raise anything
-            row["association"] = f"not seen: {type(error).__name__}: {error}"
+            row["association"] = say("not seen: {name}: {error}", name=type(error).__name__, error=error)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -96,9 +98,12 @@ class Dequantization(StepResult):
         if audit_table.empty:
             return []
         wrong = int((audit_table["exact"] < 256).sum())
-        alt = (
-            f"Codes out of 256 with the value code x scale, for each scan and operand, the least over the layers: "
-            f"{'all 256 everywhere' if not wrong else f'{wrong} of {len(audit_table)} audits find fewer'}."
+        alt = say(
+            "Codes out of 256 with the value code x scale, for each scan and operand, the least over the layers: "
+            "{found}.",
+            found=say("{wrong} of {total} audits find fewer", wrong=wrong, total=len(audit_table))
+            if wrong
+            else say("all 256 everywhere"),
         )
         pictures = [("audit", self.figure(), alt)]
         if self.what_if_by_layer:
@@ -109,9 +114,12 @@ class Dequantization(StepResult):
                 (
                     "what-if",
                     self.what_if_figure(layer),
-                    f"What each alternative dequantization would do to y at layer {layer}; the largest, "
-                    f"{worst['alternative']}, would change {100 * worst['share_of_y_changed']:.3g} % of the values, "
-                    f"error/RMS {worst['error_rms']:.2g}.",
+                    say(
+                        "What each alternative dequantization would do to y at layer {layer}; the largest, "
+                        "{alternative}, would change {part} % of the values, error/RMS {error}.",
+                        layer=layer, alternative=worst["alternative"], error=f"{worst['error_rms']:.2g}",
+                        part=f"{100 * worst['share_of_y_changed']:.3g}",
+                    ),
                 )
             )
         return pictures
@@ -124,9 +132,10 @@ class Dequantization(StepResult):
         table = table if layer is None else table[table["layer"] == layer]
         cells = table.pivot_table(index="scan", columns="operand", values="exact", aggfunc="min", sort=False)
         cells = cells.reindex(columns=[name for name in OPERANDS if name in cells.columns])
-        where = "least over the layers" if layer is None else f"layer {layer}"
+        where = "least over the layers" if layer is None else say("layer {layer}", layer=layer)
         return plots.grid(
-            cells, title=f"Codes out of 256 whose value is code x scale ({where})", good=256, label="operand"
+            cells, title=say("Codes out of 256 whose value is code x scale ({where})", where=where), good=256,
+            label="operand",
         )
 
     def what_if_figure(self, layer: int) -> Figure:
@@ -143,7 +152,7 @@ class Dequantization(StepResult):
         ratio = table["error_rms"] / table["times_cast"].where(table["times_cast"] > 0)
         cast = ratio.dropna()
         return plots.dots(
-            shown, title=f"What it would do to y (layer {layer}); dashed: float16 alone",
+            shown, title=say("What it would do to y (layer {layer}); dashed: float16 alone", layer=layer),
             xlabel="RMS of the change of y / RMS of y", reference=float(cast.iloc[0]) if len(cast) else None, log=True,
         )  # fmt: skip
 
@@ -168,7 +177,8 @@ class Dequantization(StepResult):
         }
         if effects:
             for layer in layers:
-                effects.setdefault((layer,), {"series": [], "note": "This layer's alternatives were not computed."})
+                none = {"series": [], "note": say("This layer's alternatives were not computed.")}
+                effects.setdefault((layer,), none)
             first = next(iter(self.what_if_by_layer.values()))
             charts.append(
                 chart(
@@ -188,42 +198,62 @@ def _sentences(
     seen = of_pair[of_pair["bits"] > 0]
     wrong = seen[seen["exact"] < 256]
     answers = {}
-    named = " and ".join(dict.fromkeys(pair))
+    named = listed(dict.fromkeys(pair))
     if seen.empty:
-        answers["formula"] = f"Nothing could be seen of {named}."
+        answers["formula"] = say("Nothing could be seen of {named}.", named=named)
     elif wrong.empty:
-        answers["formula"] = (
-            f"Yes in {named}: all 256 codes of each of {seen['operand'].nunique()} operands, at every layer audited, "
-            f"have the value code x scale, as far as each can be seen (24 bits; z 11 bits)."
+        answers["formula"] = say(
+            "Yes in {named}: all 256 codes of each of {count} operands, at every layer audited, have the value code x "
+            "scale, as far as each can be seen (24 bits; z 11 bits).",
+            named=named, count=seen["operand"].nunique(),
         )
     else:
         worst = wrong.loc[wrong["exact"].idxmin()]
-        answers["formula"] = (
-            f"No: {worst['scan']} gives {256 - worst['exact']} of 256 codes of {worst['operand']} another value at "
-            f"layer {worst['layer']}, worst at code {worst['worst_code']} ({significant(worst['worst_ulp'])} ULP)."
+        answers["formula"] = say(
+            "No: {scan} gives {count} of 256 codes of {operand} another value at layer {layer}, worst at code {code} "
+            "({ulp} ULP).",
+            scan=worst["scan"], count=256 - worst["exact"], operand=worst["operand"], layer=worst["layer"],
+            code=worst["worst_code"], ulp=significant(worst["worst_ulp"]),
         )
     rows = {row["scan"]: row for row in orders.to_dict("records") if row["scan"] in pair}
     if rows:
         parts = [
-            f"{name} takes {row['association']} and adds D·u {row.get('skip_enters', 'unseen')}"
+            say(
+                "{scan} takes {association} and adds D·u {place}",
+                scan=name, association=row["association"], place=row.get("skip_enters", "unseen"),
+            )
             for name, row in rows.items()
         ]
-        answers["scale order"] = "; ".join(parts) + "."
-        ranges = "; ".join(
-            f"{name} returns states in {row.get('state_range', 'unseen')}, ties {row.get('state_ties', 'unseen')}"
+        answers["scale order"] = clauses(parts) + say(".")
+        ranges = (
+            say(
+                "{scan} returns states in {range}, ties {ties}",
+                scan=name, range=row.get("state_range", "unseen"), ties=row.get("state_ties", "unseen"),
+            )
             for name, row in rows.items()
         )
         clipped = seen[(seen["lowest"] > -127.5)]
         answers["clipping"] = (
-            ("No operand is clipped: code -128 is -128 x scale" if clipped.empty
-             else f"Code -128 is clipped in {', '.join(sorted(set(clipped['operand'])))}") + f"; {ranges}."
+            clauses(
+                [
+                    say("No operand is clipped: code -128 is -128 x scale")
+                    if clipped.empty
+                    else say("Code -128 is clipped in {operands}", operands=listed(sorted(set(clipped["operand"])))),
+                    *ranges,
+                ]
+            )
+            + say(".")
         )
     kinds = sorted(set(seen["conversion"]))
     answers["conversion"] = (
-        f"The same in both: {kinds[0]}." if len(kinds) == 1 else f"Found: {', '.join(kinds) or 'none could be seen'}."
+        say("The same in both: {conversion}.", conversion=kinds[0])
+        if len(kinds) == 1
+        else say("Found: {conversions}.", conversions=listed(kinds))
+        if kinds
+        else say("None could be seen.")
     )
     table = pd.DataFrame(
-        [{"question": QUESTIONS[key], "answer": answers.get(key, "Not seen."), "key": key} for key in QUESTIONS]
+        [{"question": QUESTIONS[key], "answer": answers.get(key, say("Not seen.")), "key": key} for key in QUESTIONS]
     )
     if effects is not None:
         largest = effects.groupby("question")["error_rms"].max()
@@ -249,35 +279,38 @@ def audit_scans(
     seen, wrong = of_pair[of_pair["bits"] > 0], of_pair[(of_pair["bits"] > 0) & (of_pair["exact"] < 256)]
     missing = [name for name in dict.fromkeys(pair) if name not in names]
     if seen.empty:
-        why = "no layer was chosen" if first is None else "the scans showed nothing to the probes"
-        status, verdict = "unknown", f"No dequantization could be audited: {why}."
+        why = say("no layer was chosen") if first is None else say("the scans showed nothing to the probes")
+        status, verdict = "unknown", say("No dequantization could be audited: {why}.", why=why)
     elif not wrong.empty:
         worst = wrong.loc[wrong["exact"].idxmin()]
         status = "fault"
-        verdict = (
-            f"A difference in dequantization: {worst['scan']} gives {256 - worst['exact']} of the 256 codes of "
-            f"{worst['operand']} a value other than code x scale (layer {worst['layer']}; {worst['conversion']} fits)."
+        verdict = say(
+            "A difference in dequantization: {scan} gives {count} of the 256 codes of {operand} a value other than "
+            "code x scale (layer {layer}; {conversion} fits).",
+            scan=worst["scan"], count=256 - worst["exact"], operand=worst["operand"], layer=worst["layer"],
+            conversion=worst["conversion"],
         )
     else:
         rows = orders[orders["scan"].isin(pair)]
         status = "identical" if rows["association"].nunique() <= 1 and not missing else "rounding"
-        verdict = (
-            f"Dequantization is not the cause: {' and '.join(dict.fromkeys(s for s in pair if s in names))} give all "
-            f"256 codes of every operand the value code x scale ({len(seen)} audits, {256 * len(seen):,} codes); "
-            + (
-                "they also multiply the scales in the same order."
-                if status == "identical"
-                else "what differs is the order of the products that follow, which rounds differently."
-            )
-        )
+        verdict = say(
+            "Dequantization is not the cause: {scans} give all 256 codes of every operand the value code x scale "
+            "({audits} audits, {codes} codes); {order}",
+            scans=listed(dict.fromkeys(s for s in pair if s in names)), audits=len(seen), codes=f"{256 * len(seen):,}",
+            order=say("they also multiply the scales in the same order.")
+            if status == "identical"
+            else say("what differs is the order of the products that follow, which rounds differently."),
+        )  # fmt: skip
     if missing:
-        verdict += f" {', '.join(missing)} cannot run here and was not audited."
+        lacking = say("{scans} cannot run here and was not audited.", scans=listed(missing))
+        verdict = paragraph([verdict, lacking])
     numbers = {
         "audits": len(seen), "codes": 256 * len(seen), "wrong_audits": len(wrong), "layers": list(inputs_by_layer),
         "scans": names, "not_available": missing,
     }  # fmt: skip
     frames = {"The plan's four questions": questions, "Audit": audit_table, "Order, ties and range": orders}
-    frames |= {f"What each difference would do to y, layer {layer}": table for layer, table in effects.items()}
+    for layer, table in effects.items():
+        frames[say("What each difference would do to y, layer {layer}", layer=layer)] = table
     return Dequantization(
         status=status, verdict=verdict, settings=settings, numbers=numbers, frames=frames, pair=pair,
         what_if_by_layer=effects,

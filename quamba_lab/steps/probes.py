@@ -25,6 +25,7 @@ from torch import Tensor
 from ..compare import spacing, ulp_distance
 from ..quantized import Quantized
 from ..scans import ScanInputs, ScanOutput
+from ..texts import say
 from ..thresholds import operation_bound, unit_roundoff
 
 __all__ = [
@@ -281,7 +282,8 @@ def skip_position(run: Run) -> str:
     huge = 2.0**19
     C = _codes(torch.tensor([64, -64]), 1, 1, 2, 1, scale=huge)
     value = float(run(_neutral(n=2, C=C, D=_codes(1, 1))).y)
-    return {0.0: "first", 1.0: "last, or in a wider sum"}.get(value, f"unclear (y = {value} for 1 + 2^25 - 2^25)")
+    unclear = say("unclear (y = {value} for 1 + 2^25 - 2^25)", value=value)
+    return {0.0: "first", 1.0: "last, or in a wider sum"}.get(value, unclear)
 
 
 def state_rounding(run: Run) -> dict[str, str]:

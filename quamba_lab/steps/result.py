@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ..texts import say
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -49,9 +51,9 @@ def plain(value: Any) -> Any:
 def significant(x: float, digits: int = 3) -> str:
     """A number for a sentence: 3 significant digits, thousands separated, words for what is not finite."""
     if x is None or math.isnan(x):
-        return "not defined"
+        return say("not defined")
     if math.isinf(x):
-        return "infinitely many" if x > 0 else "minus infinity"
+        return say("infinitely many") if x > 0 else say("minus infinity")
     if x != 0 and not 1e-3 <= abs(x) < 1e15:
         return f"{x:.{digits - 1}e}"
     if abs(x) >= 1000:
@@ -61,7 +63,7 @@ def significant(x: float, digits: int = 3) -> str:
 
 def share(x: float) -> str:
     """A share of the whole for a sentence, in percent."""
-    return "not defined" if math.isnan(x) else f"{100 * x:.3g} %"
+    return say("not defined") if math.isnan(x) else f"{100 * x:.3g} %"
 
 
 def control(name: str, label: str, options: list, default: Any = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..quantized import Quantized
+from ..texts import clauses, listed, paragraph, plural, say
 from .ledger import CLASSES, flip_table
 from .result import StepResult, chart, control, share, significant
 from .tensors import difference_rows, real_values, same_values, summary_rows, token_errors
@@ -49,13 +50,15 @@ class ScanInputsResult(StepResult):
             part = table[(table["run"] == run_kind) & table["stage"].isin(TENSORS)]
             per_layer = part.groupby("layer")["share"].max()
             series[run_kind] = [per_layer.get(layer, np.nan) for layer in self.chosen]
-            alts.append(f"{run_kind}: at most {share(float(np.nanmax(series[run_kind])))} of a tensor's values differ")
+            part = share(float(np.nanmax(series[run_kind])))
+            alts.append(say("{run}: at most {part} of a tensor's values differ", run=run_kind, part=part))
         curve = plots.lines(
-            list(self.chosen), series, title=f"Scan inputs of mode {self.mode_b} that differ from mode {self.mode_a}",
+            list(self.chosen), series,
+            title=say("Scan inputs of mode {b} that differ from mode {a}", a=self.mode_a, b=self.mode_b),
             xlabel="layer", ylabel="largest share of differing values", dashed=["lockstep"],
             colors={"free run": self.mode_b, "lockstep": self.mode_a},
         )  # fmt: skip
-        pictures = [("by-layer", curve, "; ".join(alts) + ".")]
+        pictures = [("by-layer", curve, clauses(alts) + say("."))]
         flips = self.frames["Code flips by site"]
         free = flips[flips["run"] == "free run"].groupby("site", sort=False)[list(CLASSES)].sum()
         if len(free) and free.to_numpy().sum():
@@ -66,8 +69,12 @@ class ScanInputsResult(StepResult):
                     "flips",
                     plots.stacked(free.index.tolist(), parts, title="Code flips in free run, by site and class",
                                   xlabel="flips", ylabel="", horizontal=True),
-                    f"{int(free.to_numpy().sum()):,} codes flip in free run, most of them at {most}; "
-                    f"{int(free['tie'].sum()):,} are ties, {int(free['upstream'].sum()):,} came in from upstream.",
+                    say(
+                        "{flips} codes flip in free run, most of them at {most}; {tie} are ties, {upstream} came in "
+                        "from upstream.",
+                        flips=f"{int(free.to_numpy().sum()):,}", most=most, tie=f"{int(free['tie'].sum()):,}",
+                        upstream=f"{int(free['upstream'].sum()):,}"
+                    ),
                 )
             )  # fmt: skip
         pictures.append(("codes", self.figure(), self._codes_alt(self.chosen[0], "scan.u")))
@@ -77,9 +84,12 @@ class ScanInputsResult(StepResult):
         table = self.frames["Differences"]
         rows = table[(table["layer"] == layer) & (table["stage"] == tensor) & (table["run"] == "lockstep")]
         if rows.empty:
-            return f"Values of {tensor} at layer {layer}."
+            return say("Values of {tensor} at layer {layer}.", tensor=tensor, layer=layer)
         differing = int(rows["differing"].sum())
-        return f"Values of {tensor} at layer {layer} in lockstep: {differing} of {int(rows['elements'].sum())} differ."
+        return say(
+            "Values of {tensor} at layer {layer} in lockstep: {differing} of {elements} differ.",
+            tensor=tensor, layer=layer, differing=differing, elements=int(rows["elements"].sum())
+        )
 
     def figure(self, layer: int | None = None, tensor: str = "scan.u") -> Figure:
         """How often each INT8 grid point occurs in a tensor of both modes."""
@@ -92,7 +102,8 @@ class ScanInputsResult(StepResult):
             if (layer, tensor, mode) in self.histograms
         }
         return plots.lines(
-            list(range(-128, 128)), series, title=f"{tensor} at layer {layer}, free run", dashed=[self.mode_b],
+            list(range(-128, 128)), series, dashed=[self.mode_b],
+            title=say("{tensor} at layer {layer}, free run", tensor=tensor, layer=layer),
             xlabel="code (value / scale, rounded)", ylabel="elements", log=False,
         )  # fmt: skip
 
@@ -205,7 +216,7 @@ def _judge(
     differences: pd.DataFrame, unequal: dict[str, list[int]], flips: pd.DataFrame, a: str, b: str
 ) -> tuple[str, str, dict[str, Any]]:
     if differences.empty:
-        return "unknown", "No layer or no item was chosen, so no scan input was compared.", {}
+        return "unknown", say("No layer or no item was chosen, so no scan input was compared."), {}
     inputs = differences[differences["stage"].isin(TENSORS)]
     lock, free = inputs[inputs["run"] == "lockstep"], inputs[inputs["run"] == "free run"]
     forms = lock[lock["note"].str.contains("shapes")]
@@ -218,27 +229,38 @@ def _judge(
         "wraps": int(flips["wrap"].sum()), "out_of_range": int(flips["out_of_range"].sum()),
     }  # fmt: skip
     if len(forms):
-        sentence = f"Modes {a} and {b} give their scans tensors of different shapes: {forms['note'].iloc[0]}."
+        sentence = say(
+            "Modes {a} and {b} give their scans tensors of different shapes: {note}.",
+            a=a, b=b, note=forms["note"].iloc[0]
+        )
         return "fault", sentence, numbers
     if unequal:
-        named = ", ".join(f"{name} ({len(set(layers))} layers)" for name, layers in unequal.items())
+        named = listed(
+            plural(len(set(layers)), "{name} ({count} layer)", "{name} ({count} layers)", name=name)
+            for name, layers in unequal.items()
+        )
         largest = lock[lock["stage"].isin(unequal)]["error_rms"].max()
         return (
             "established",
-            f"With equal inputs to each layer, modes {a} and {b} give their scans different values of {named}; the "
-            f"largest difference is {significant(largest)} of the tensor's RMS. The modes differ before the scan.",
+            say(
+                "With equal inputs to each layer, modes {a} and {b} give their scans different values of {named}; the "
+                "largest difference is {largest} of the tensor's RMS. The modes differ before the scan.",
+                a=a, b=b, named=named, largest=significant(largest)
+            ),
             numbers,
         )
     first = free[free["differing"] > 0]
-    sentence = (
-        f"With equal inputs to each layer, modes {a} and {b} give their scans the same values of u, dt, B, C and z, "
-        f"bit for bit, at every layer looked at: the inputs are not the cause."
+    sentence = say(
+        "With equal inputs to each layer, modes {a} and {b} give their scans the same values of u, dt, B, C and z, bit "
+        "for bit, at every layer looked at: the inputs are not the cause.",
+        a=a, b=b
     )
     if first.empty:
-        return "identical", f"{sentence} They are the same in free run too.", numbers
+        return "identical", paragraph([sentence, say("They are the same in free run too.")]), numbers
     start = int(first["layer"].min())
-    sentence += (
-        f" In free run they part at layer {start}, after an earlier scan, and at most {share(float(most['share']))} of "
-        f"{most['stage']} differs (layer {int(most['layer'])})."
-    )
-    return "identical", sentence, numbers
+    parted = say(
+        "In free run they part at layer {start}, after an earlier scan, and at most {part} of {stage} differs (layer "
+        "{layer}).",
+        start=start, part=share(float(most["share"])), stage=most["stage"], layer=int(most["layer"]),
+    )  # fmt: skip
+    return "identical", paragraph([sentence, parted]), numbers

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..compare import ULP_BINS, difference, relative_rms
 from ..quantized import Quantized
 from ..scans.oracle import oracle_float64
+from ..texts import paragraph, plural, say
 from ..thresholds import threshold
 from .ledger import CLASSES, flip_table
 from .reorderings import other_tree, stochastic_ulp
@@ -65,15 +66,17 @@ class ScanOutputs(StepResult):
         curve = self._curve(kind)
         top = np.fmax(curve["floor_chunk"], curve["floor_ulp"])
         low = np.fmin(curve["floor_chunk"], curve["floor_ulp"])
-        series = {f"{self.mode_b} from {self.mode_a}": curve["error_rms"]}
-        colors = {f"{self.mode_b} from {self.mode_a}": self.mode_b}
+        apart = say("{b} from {a}", a=self.mode_a, b=self.mode_b)
+        series, colors, dashed = {apart: curve["error_rms"]}, {apart: self.mode_b}, []
         if kind == "lockstep":
-            series |= {f"{self.mode_a} from FP64": curve["error_of_a"], f"{self.mode_b} from FP64": curve["error_of_b"]}
-            colors |= {f"{self.mode_a} from FP64": self.mode_a, f"{self.mode_b} from FP64": self.mode_b}
+            for mode, errors in ((self.mode_a, curve["error_of_a"]), (self.mode_b, curve["error_of_b"])):
+                name = say("{mode} from FP64", mode=mode)
+                series[name], colors[name] = errors, mode
+                dashed.append(name)
         return plots.lines(
-            list(self.chosen), series, title=f"Scan output y, {kind}", xlabel="layer",
+            list(self.chosen), series, title=say("Scan output y, {kind}", kind=kind), xlabel="layer",
             ylabel="RMS of the difference / RMS of y", band=(low, top), band_label="legal reorderings",
-            dashed=[name for name in series if "FP64" in name], colors=colors,
+            dashed=dashed, colors=colors,
         )  # fmt: skip
 
     def map_figure(self, kind: str = "free run") -> Figure:
@@ -82,7 +85,8 @@ class ScanOutputs(StepResult):
 
         rows = [token_errors("scan.y", *self.values[layer, kind]).numpy() for layer in self.chosen]
         return plots.heatmap(
-            np.stack(rows), title=f"Where y differs ({kind}), mode {self.mode_b} from {self.mode_a}", xlabel="token",
+            np.stack(rows), xlabel="token",
+            title=say("Where y differs ({kind}), mode {b} from {a}", kind=kind, b=self.mode_b, a=self.mode_a),
             ylabel="layer", rows=self.chosen, label="RMS over channels",
         )  # fmt: skip
 
@@ -93,7 +97,8 @@ class ScanOutputs(StepResult):
         a, b = (v.double() for v in self.values[layer, kind])
         profile = (b - a).square().mean((0, 1)).sqrt().sort(descending=True).values
         return plots.lines(
-            list(range(len(profile))), {self.mode_b: profile.numpy()}, title=f"Channels of layer {layer}, {kind}",
+            list(range(len(profile))), {self.mode_b: profile.numpy()},
+            title=say("Channels of layer {layer}, {kind}", layer=layer, kind=kind),
             xlabel="channel, sorted by difference", ylabel="RMS over tokens",
         )  # fmt: skip
 
@@ -111,8 +116,11 @@ class ScanOutputs(StepResult):
             keep = np.union1d(keep[:10_000], np.arange(0, x.size, x.size // 10_000))
             x, y = x[keep], y[keep]
         return plots.scatter(
-            x, y, title=f"y at layer {layer}, {kind}" + ("" if token is None else f", token {token}"),
-            xlabel=f"mode {self.mode_a}", ylabel=f"mode {self.mode_b}", highlight=x != y, highlight_label="not equal",
+            x, y, highlight=x != y, highlight_label="not equal",
+            title=say("y at layer {layer}, {kind}", layer=layer, kind=kind)
+            if token is None
+            else say("y at layer {layer}, {kind}, token {token}", layer=layer, kind=kind, token=token),
+            xlabel=say("mode {mode}", mode=self.mode_a), ylabel=say("mode {mode}", mode=self.mode_b),
         )  # fmt: skip
 
     def figures(self) -> list[tuple[str, Figure, str]]:
@@ -128,8 +136,11 @@ class ScanOutputs(StepResult):
             pictures.append(
                 (
                     f"error-{kind.replace(' ', '-')}", self.error_figure(kind),
-                    f"In {kind}, y of mode {self.mode_b} differs from mode {self.mode_a} by at most "
-                    f"{significant(largest)} of its RMS; legal reorderings reach {significant(top)}.",
+                    say(
+                        "In {kind}, y of mode {b} differs from mode {a} by at most {largest} of its RMS; legal "
+                        "reorderings reach {top}.",
+                        kind=kind, b=self.mode_b, a=self.mode_a, largest=significant(largest), top=significant(top),
+                    ),
                 )
             )  # fmt: skip
         counts = {
@@ -141,21 +152,27 @@ class ScanOutputs(StepResult):
             (
                 "ulp", plots.histogram({self.mode_b: counts}, title="Difference of y in lockstep, all layers",
                                        xlabel="units in the last place of float16"),
-                f"{equal:,} of {total:,} values of y are bit-equal in lockstep; {counts['1']:,} are one ULP apart.",
+                say(
+                    "{equal} of {total} values of y are bit-equal in lockstep; {one} are one ULP apart.",
+                    equal=f"{equal:,}", total=f"{total:,}", one=f"{counts['1']:,}"
+                ),
             )
         )  # fmt: skip
         pictures.append(
-            ("map", self.map_figure(), "Where along layers and tokens y differs in free run; white: bit-equal.")
+            ("map", self.map_figure(), say("Where along layers and tokens y differs in free run; white: bit-equal."))
         )
         last = self.chosen[-1]
         pictures.append(
             (
                 "channels", self.channel_figure(last),
-                f"How the difference in lockstep spreads over the channels of layer {last}.",
+                say("How the difference in lockstep spreads over the channels of layer {last}.", last=last),
             )
         )  # fmt: skip
         pictures.append(
-            ("scatter", self.figure(), f"y of both modes at layer {self.chosen[0]} in lockstep, unequal values marked.")
+            (
+                "scatter", self.figure(),
+                say("y of both modes at layer {layer} in lockstep, unequal values marked.", layer=self.chosen[0]),
+            )
         )
         return pictures
 
@@ -322,7 +339,7 @@ def _judge(
     table: pd.DataFrame, flips: pd.DataFrame, overflow: pd.DataFrame, inputs_equal: bool, a: str, b: str
 ) -> tuple[str, str, dict[str, Any]]:
     if table.empty:
-        return "unknown", "No layer or no item was chosen, so no scan output was compared.", {}
+        return "unknown", say("No layer or no item was chosen, so no scan output was compared."), {}
     lock, free = table[table["run"] == "lockstep"], table[table["run"] == "free run"]
     bounds = threshold("y.error_rms", "float16"), threshold("y.mismatch", "float16")
     worst = lock.loc[lock["error_rms"].fillna(np.inf).idxmax()]
@@ -337,36 +354,49 @@ def _judge(
         "inputs_equal": inputs_equal,
     }  # fmt: skip
     if lock["note"].str.contains("shapes").any():
-        return "fault", f"Modes {a} and {b} return y of different shapes: {worst['note']}.", numbers
+        sentence = say("Modes {a} and {b} return y of different shapes: {note}.", a=a, b=b, note=worst["note"])
+        return "fault", sentence, numbers
     unknown = lock["error_rms"].isna() | lock["note"].ne("")
     if lock["equal"].all():
-        sentence = f"With equal inputs, modes {a} and {b} return the same y bit for bit at every layer."
-        sentence += " So they do in free run." if free["equal"].all() else " In free run they part."
+        sentence = say("With equal inputs, modes {a} and {b} return the same y bit for bit at every layer.", a=a, b=b)
+        free_run = say("So they do in free run.") if free["equal"].all() else say("In free run they part.")
+        sentence = paragraph([sentence, free_run])
         return "identical", sentence, numbers
     if unknown.any():
         layer = int(lock[unknown]["layer"].iloc[0])
-        return "fault", f"y could not be compared at layer {layer}: {worst['note']}.", numbers
+        sentence = say("y could not be compared at layer {layer}: {note}.", layer=layer, note=worst["note"])
+        return "fault", sentence, numbers
     beyond = lock[(lock["error_rms"] > bounds[0]) | (lock["share"] > bounds[1])]
     closer = lock["closer_to_fp64"].value_counts()
     nearest = max((a, b), key=lambda mode: closer.get(mode, 0))
     who = (
-        f"mode {nearest} is closer to FP64 at {closer.get(nearest, 0)} of {len(lock)} layers"
+        say(
+            "mode {mode} is closer to FP64 at {count} of {total} layers",
+            mode=nearest, count=closer.get(nearest, 0), total=len(lock),
+        )
         if closer.get(a, 0) != closer.get(b, 0)
-        else "neither is closer to FP64"
+        else say("neither is closer to FP64")
     )
-    size = (
-        f"at most {significant(float(worst['error_rms']))} of RMS(y) (layer {int(worst['layer'])}), in "
-        f"{share(float(lock['share'].max()))} of the values, {significant(float(lock['times_floor'].max()))} times the "
-        f"floor"
-    )
-    grown = (
-        f"In free run the difference grows to {significant(float(free['error_rms'].max()))}, "
-        f"{significant(float(free['times_floor'].max()))} times what legal reorderings do there."
-    )
+    size = say(
+        "at most {error} of RMS(y) (layer {layer}), in {part} of the values, {times} times the floor",
+        error=significant(float(worst["error_rms"])), layer=int(worst["layer"]),
+        part=share(float(lock["share"].max())), times=significant(float(lock["times_floor"].max())),
+    )  # fmt: skip
+    grown = say(
+        "In free run the difference grows to {error}, {times} times what legal reorderings do there.",
+        error=significant(float(free["error_rms"].max())), times=significant(float(free["times_floor"].max())),
+    )  # fmt: skip
     if wraps:
-        grown += f" {wraps:,} values wrap around after the Hadamard, a fault of the published layer in every mode."
+        wrapped = plural(
+            wraps, "{count} value wraps around after the Hadamard, a fault of the published layer in every mode.",
+            "{count} values wrap around after the Hadamard, a fault of the published layer in every mode.",
+        )  # fmt: skip
+        grown = paragraph([grown, wrapped])
     if not inputs_equal:
-        return "established", f"The scans' inputs differ already, so y does: {size}; {who}. {grown}", numbers
+        sentence = say("The scans' inputs differ already, so y does: {size}; {who}.", size=size, who=who)
+        return "established", paragraph([sentence, grown]), numbers
     if beyond.empty:
-        return "rounding", f"With equal inputs, y differs by rounding only: {size}; {who}. {grown}", numbers
-    return "fault", f"With equal inputs, y differs by more than rounding: {size}; {who}. {grown}", numbers
+        sentence = say("With equal inputs, y differs by rounding only: {size}; {who}.", size=size, who=who)
+        return "rounding", paragraph([sentence, grown]), numbers
+    sentence = say("With equal inputs, y differs by more than rounding: {size}; {who}.", size=size, who=who)
+    return "fault", paragraph([sentence, grown]), numbers

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from .zh_labels import LABELS as ZH_LABELS
 from .zh_sentences import SENTENCES as ZH
 
 __all__ = [
@@ -29,6 +30,9 @@ LANGUAGES = ("en", "zh")
 
 TRANSLATIONS: dict[str, dict[str, str]] = {"zh": ZH}
 """By language: the English template and its translation, with the same fields."""
+
+KINDS: dict[str, dict[str, str]] = {"zh": ZH_LABELS}
+"""By language: the words for names (``lockstep``, ``tie``) that sentences take as values."""
 
 STRICT = "QUAMBA_LAB_STRICT_TEXTS"
 """Environment variable (the tests set it): a template without a translation raises instead of staying English."""
@@ -99,7 +103,8 @@ def within(text: str, lang: str) -> str:
 def say(template: str, /, **values: object) -> Said:
     """``template`` with its named fields filled in, in the language of the process.
 
-    ``template`` is a literal and the key of the translations; ``values`` are words that are ready to be read.
+    ``template`` is a literal and the key of the translations; ``values`` are words that are ready to be read, or names
+    with a label (``lockstep``), which are translated.
     """
     return Said(partial(_fill, template, values))
 
@@ -130,12 +135,18 @@ def _fill(template: str, values: dict[str, object], lang: str) -> str:
         if os.environ.get(STRICT):
             raise KeyError(f"no {lang} translation of {template!r}")
         found = template
-    return found.format(**{name: within(v, lang) if isinstance(v, str) else v for name, v in values.items()})
+    return found.format(**{name: _word(value, lang) for name, value in values.items()})
+
+
+def _word(value: Any, lang: str) -> Any:
+    if isinstance(value, Said):
+        return value.within(lang)
+    return KINDS[lang].get(value, value) if isinstance(value, str) and lang in KINDS else value
 
 
 def _joined(how: str, items: tuple[str, ...], lang: str) -> str:
     between, last = _JOINS[lang][how]
-    words = [within(item, lang) for item in items]
+    words = [_word(item, lang) for item in items]
     return last.join(part for part in (between.join(words[:-1]), *words[-1:]) if part)
 
 
