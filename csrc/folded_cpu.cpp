@@ -29,12 +29,6 @@
 #include <omp.h>
 #endif
 
-#if defined(__clang__)
-#define NO_VECTOR __attribute__((noinline))
-#else
-#define NO_VECTOR __attribute__((noinline, optimize("no-tree-vectorize")))
-#endif
-
 namespace {
 
 using namespace vector16;
@@ -46,6 +40,7 @@ constexpr int kMostTile = 32;    // channels of a job: one cache line of y
 constexpr int64_t kWorthThreads = 1 << 18;  // elements below which waking threads costs more than they save
 constexpr int kTableBytes = 1 << 19;
 constexpr int kBlockBytes = 1 << 14;  // of B, and as much of C, converted at a time
+constexpr int8_t kNoCodes[16] = {};
 constexpr int kPitch = kBlockBytes / 64;  // steps of a block at most
 
 struct Scales {
@@ -69,7 +64,7 @@ struct Problem {
     bool softplus;
     int64_t width;       // n rounded up to whole rows of sixteen
     const int8_t *Bt, *Ct;  // (b, g, l, width), zero beyond n
-    const double* gates;    // (256)
+    const double* gates;    // (256) by code of z; without z all of them are that of no gate
 };
 
 struct Free {
@@ -109,40 +104,40 @@ void recurrence(const Problem& q, const Lanes& lanes, const float* B, const floa
     Row h[K][kHeld];
     for (int k = 0; k < K; ++k)
         for (int r = 0; r < rows; ++r) h[k][r] = load(lanes.state + k * width + r * 16);
-    Row sums[K][kSteps];
-    const auto sixteen = [&](int64_t start, int count) {
-        for (int s = 0; s < count; ++s) {
-            const int64_t t = start + s;
-            for (int k = 0; k < K; ++k) {
-                const int64_t code = k * kCodes + 128 + lanes.dt[k][t];
-                const float* decay = lanes.decay + code * width;
-                const Row input = mul(spread(lanes.step[code]), spread(lanes.input[k * kPitch + t]));
-                Row sum = zero();
-                for (int r = 0; r < rows; ++r) {
-                    const Row drive = mul(input, load(B + t * width + r * 16));
-                    const Row factor = load(decay + r * 16);
-                    h[k][r] = add_where_negative(factor, fma(factor, h[k][r], drive), h[k][r]);
-                    const Row weight = load(C + t * width + r * 16);
-                    sum = r ? fma(h[k][r], weight, sum) : mul(h[k][r], weight);
-                    if (TAPS) {
-                        alignas(64) float driven[16], state[16];
-                        store(driven, drive), store(state, h[k][r]);
-                        const double unit = q.scale.B * q.scale.u;
-                        const int64_t at = (lanes.position[k] + t) * q.n + r * 16;
-                        for (int j = 0; j < 16 && r * 16 + j < q.n; ++j) {
-                            q.taps.decay[at + j] = folded::decay_of(decay[r * 16 + j]);
-                            q.taps.drive[at + j] = driven[j] * unit;
-                            q.taps.state[at + j] = state[j] * unit;
-                        }
-                    }
+    const float *step_of = lanes.step + kCodes / 2, *decay_of = lanes.decay + kCodes / 2 * width;  // of code 0
+    const auto one = [&](int k, int64_t t) {
+        const int64_t code = lanes.dt[k][t];
+        const float* decay = decay_of + k * kCodes * width + code * width;
+        const Row input = spread((step_of + k * kCodes)[code] * lanes.input[k * kPitch + t]);
+        Row sum = zero();
+        for (int r = 0; r < rows; ++r) {
+            const Row drive = mul(input, load(B + t * width + r * 16));
+            const Row factor = load(decay + r * 16);
+            h[k][r] = add_where_negative(factor, fma(factor, h[k][r], drive), h[k][r]);
+            const Row weight = load(C + t * width + r * 16);
+            sum = r ? fma(h[k][r], weight, sum) : mul(h[k][r], weight);
+            if (TAPS) {
+                alignas(64) float driven[16], state[16];
+                store(driven, drive), store(state, h[k][r]);
+                const double unit = q.scale.B * q.scale.u;
+                const int64_t at = (lanes.position[k] + t) * q.n + r * 16;
+                for (int j = 0; j < 16 && r * 16 + j < q.n; ++j) {
+                    q.taps.decay[at + j] = folded::decay_of(decay[r * 16 + j]);
+                    q.taps.drive[at + j] = driven[j] * unit;
+                    q.taps.state[at + j] = state[j] * unit;
                 }
-                sums[k][s] = sum;
             }
         }
-        for (int k = 0; k < K; ++k) {
-            for (int s = count; s < kSteps; ++s) sums[k][s] = zero();
-            sum16(sums[k], lanes.sums + k * kPitch + start);
-        }
+        return sum;
+    };
+    Pair pairs[K][kSteps / 2];
+    const auto sixteen = [&](int64_t start, int count) {
+        for (int s = 0; s < kSteps; s += 2)
+            for (int k = 0; k < K; ++k) {
+                const Row first = s < count ? one(k, start + s) : zero();
+                pairs[k][s / 2] = join(first, s + 1 < count ? one(k, start + s + 1) : zero());
+            }
+        for (int k = 0; k < K; ++k) sum16(pairs[k], lanes.sums + k * kPitch + start);
     };
     int64_t t = 0;
     for (; t + kSteps <= steps; t += kSteps) sixteen(t, kSteps);
@@ -163,7 +158,6 @@ void recurrence(const Problem& q, const Lanes& lanes, const float* B, const floa
 
 struct Scratch {  // of one thread
     Buffer<float> decay, step, state, B, C, input, sums;
-    Buffer<double> gate;
     Buffer<uint16_t> half, tile;
     int64_t block;  // steps at a time
 
@@ -173,34 +167,34 @@ struct Scratch {  // of one thread
         state = buffer<float>(channels * q.width);
         B = buffer<float>(block * q.width), C = buffer<float>(block * q.width);
         input = buffer<float>(kTogether * kPitch), sums = buffer<float>(kTogether * kPitch);
-        gate = buffer<double>(kPitch);
         half = buffer<uint16_t>(kTogether * kPitch), tile = buffer<uint16_t>(block * channels);
     }
 };
 
-// out[t] = table[code of t].  Plain loads: compilers turn this into gathers, which are slower.
-NO_VECTOR void look_up(const double* table, const int8_t* codes, double* out, int64_t steps) {
-    for (int64_t t = 0; t < steps; ++t) out[t] = table[codes[t] + 128];
-}
-
 // Bracket, skip, gate and cast of one channel over one block: sums -> half.
 template <bool TAPS>
 void finish(const Problem& q, int64_t c, int64_t position, const float* sums, const float* input, int64_t steps,
-            double* gate, uint16_t* half) {
+            uint16_t* half) {
     const double skip = q.D ? folded::skip(q.scale.D * q.D[c], q.scale.B, q.scale.C) : 0.0;
-    const double plain = q.scale.B * q.scale.C * q.scale.u;
-    if (q.z)
-        look_up(q.gates, q.z + position, gate, steps);
-    else
-        std::fill(gate, gate + steps, plain);
-    for (int64_t t = 0; t < steps; t += 16) store_gated(half + t, sums + t, input + t, skip, gate + t);
-    if (TAPS)
-        for (int64_t t = 0; t < steps; ++t) {
+    const double* gate = q.gates + kCodes / 2;  // of code 0
+    const int8_t* code = q.z ? q.z + position : kNoCodes;
+    int64_t t = 0;
+    for (; t + 16 <= steps; t += 16)
+        store_gated(half + t, sums + t, input + t, skip, gate, q.z ? code + t : kNoCodes);
+    if (t < steps) {
+        int8_t rest[16] = {};
+        if (q.z) std::memcpy(rest, code + t, steps - t);
+        store_gated(half + t, sums + t, input + t, skip, gate, rest);
+    }
+    if (TAPS) {
+        const double plain = q.scale.B * q.scale.C * q.scale.u;
+        for (t = 0; t < steps; ++t) {
             const double bracket = sums[t] + skip * input[t];
             q.taps.contraction[position + t] = sums[t] * plain;
             q.taps.skip[position + t] = bracket * plain;
-            q.taps.gate[position + t] = bracket * gate[t];
+            q.taps.gate[position + t] = bracket * gate[q.z ? code[t] : 0];
         }
+    }
 }
 
 // Columns of float16 into the tile (steps, channels): four channels as 8-byte numbers, or one by itself.
@@ -268,7 +262,7 @@ void job(const Problem& q, int64_t c0, int64_t channels, int64_t first, int64_t 
                     recurrence<1, TAPS>(q, lanes, own.B.get(), own.C.get(), steps);
                 for (int k = 0; k < together; ++k)
                     finish<TAPS>(q, c0 + i + k, position[k], own.sums.get() + k * kPitch, own.input.get() + k * kPitch,
-                                 steps, own.gate.get(), own.half.get() + k * kPitch);
+                                 steps, own.half.get() + k * kPitch);
                 place(own.half.get(), kPitch, together, steps, own.tile.get() + i, channels);
                 i += together;
             }
@@ -285,7 +279,8 @@ void scan(Problem& q) {
     Buffer<int8_t> Bt = buffer<int8_t>(rows * q.l * q.width), Ct = buffer<int8_t>(rows * q.l * q.width);
     alignas(64) double gates[256];
     for (int code = 0; code < 256; ++code)
-        gates[code] = folded::gate(q.scale.z * (code - 128), q.scale.B, q.scale.C, q.scale.u);
+        gates[code] = q.z ? folded::gate(q.scale.z * (code - 128), q.scale.B, q.scale.C, q.scale.u)
+                          : q.scale.B * q.scale.C * q.scale.u;
     q.Bt = Bt.get(), q.Ct = Ct.get(), q.gates = gates;
 
     const int64_t fitting = kTableBytes / (kCodes * q.width * 4) / kTogether * kTogether;

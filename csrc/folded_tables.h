@@ -1,7 +1,7 @@
 // What the `folded` scan on a CPU looks up: per channel the step size and the decays of every code of dt, built in FP64.
 //
-// Nothing here is a fused operation, so that every build gives the same bits; no loop has a branch inside, so that
-// compilers vectorize it.
+// Every product that a sum follows is fused by name or not at all, so that every build gives the same bits; no loop has a
+// branch inside, so that compilers vectorize it.
 #pragma once
 
 #include <algorithm>
@@ -20,8 +20,8 @@ constexpr int kCodes = 256;  // of dt; a table's row of code q is the (q + 128)t
 struct Exp2 {
     double power, fraction;
     // Apart, because 2^x - 1 has no digits left of a small 2^x, nor 2^x of a small 2^x - 1.
-    double value() const { return power * fraction + power; }
-    double less_one() const { return power * fraction + (power - 1.0); }
+    double value() const { return std::fma(power, fraction, power); }
+    double less_one() const { return std::fma(power, fraction, power - 1.0); }
 };
 inline Exp2 exp2_of(double x) {
     x = x > -1000.0 ? x : -1000.0;
@@ -29,14 +29,14 @@ inline Exp2 exp2_of(double x) {
     constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding it leaves an integer in the low bits
     const double shifted = x + kRound, r = x - (shifted - kRound);
     double p = 1.0203121063391729e-07;
-    p = p * r + 1.3255224878668817e-06;
-    p = p * r + 1.525268684626772e-05;
-    p = p * r + 0.00015403455852453838;
-    p = p * r + 0.0013333558179043112;
-    p = p * r + 0.009618129159402558;
-    p = p * r + 0.055504108664760424;
-    p = p * r + 0.2402265069581299;
-    p = p * r + 0.6931471805599453;
+    p = std::fma(p, r, 1.3255224878668817e-06);
+    p = std::fma(p, r, 1.525268684626772e-05);
+    p = std::fma(p, r, 0.00015403455852453838);
+    p = std::fma(p, r, 0.0013333558179043112);
+    p = std::fma(p, r, 0.009618129159402558);
+    p = std::fma(p, r, 0.055504108664760424);
+    p = std::fma(p, r, 0.2402265069581299);
+    p = std::fma(p, r, 0.6931471805599453);
     int64_t bits;
     std::memcpy(&bits, &shifted, 8);
     bits = (bits + 1023) << 52;

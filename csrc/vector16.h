@@ -1,7 +1,7 @@
 // Sixteen floats at a time, on whatever this build is for: AVX-512, AVX2 with FMA, or plain C++.
 //
 // The three forms give the same bits: every operation is the correctly rounded one, fma() is fused in all of them, and
-// sum16() adds lanes in one fixed tree (j with j + 8, then + 4, + 2, + 1).
+// join() and sum16() add lanes in one fixed tree (j with j + 8, then + 4, + 2, + 1).
 
 #pragma once
 
@@ -35,24 +35,30 @@ inline Row add_where_negative(Row sign, Row a, Row b) {
     return {_mm512_mask_add_ps(a.v, _mm512_movepi32_mask(_mm512_castps_si512(sign.v)), a.v, b.v)};
 }
 
-// out[t] = the sum of p[t]: a tree of pairwise joins, each of which halves the number of vectors.  The order in which
-// steps enter undoes the order in which the joins leave them.
-inline void sum16(const Row* p, float* out) {
-    __m512 eight[8], four[4], two[2];
-    for (int i = 0; i < 8; ++i) {
-        const int a = 2 * i, b = 2 * i + 1;
-        const __m512 x = p[a % 4 * 4 + a / 4].v, y = p[b % 4 * 4 + b / 4].v;
-        eight[i] = _mm512_add_ps(_mm512_mask_blend_ps(0xFF00, x, y), _mm512_shuffle_f32x4(x, y, 0x4E));
-    }
+// Two rows on their way to their sums: lanes j and j + 8 are added.
+struct Pair {
+    __m512 v;
+};
+inline Pair join(Row x, Row y) {
+    return {_mm512_add_ps(_mm512_mask_blend_ps(0xFF00, x.v, y.v), _mm512_shuffle_f32x4(x.v, y.v, 0x4E))};
+}
+
+// The sums of sixteen rows from their eight pairs, in order: joins that halve the number of vectors, then one
+// permutation, for they leave step 4 i + 2 h + e in lane 8 h + 4 e + i.
+inline void sum16(const Pair* p, float* out) {
+    __m512 four[4], two[2];
     for (int i = 0; i < 4; ++i) {
-        const __m512 x = eight[2 * i], y = eight[2 * i + 1];
+        const __m512 x = p[2 * i].v, y = p[2 * i + 1].v;
         four[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0xD8), _mm512_shuffle_f32x4(x, y, 0x8D));
     }
     for (int i = 0; i < 2; ++i) {
         const __m512 x = four[2 * i], y = four[2 * i + 1];
         two[i] = _mm512_add_ps(_mm512_shuffle_ps(x, y, 0x44), _mm512_shuffle_ps(x, y, 0xEE));
     }
-    _mm512_store_ps(out, _mm512_add_ps(_mm512_shuffle_ps(two[0], two[1], 0x88), _mm512_shuffle_ps(two[0], two[1], 0xDD)));
+    const __m512 all =
+        _mm512_add_ps(_mm512_shuffle_ps(two[0], two[1], 0x88), _mm512_shuffle_ps(two[0], two[1], 0xDD));
+    const __m512i lane = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_store_ps(out, _mm512_permutexvar_ps(lane, all));
 }
 
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -76,20 +82,26 @@ inline Row add_where_negative(Row sign, Row a, Row b) {
             _mm256_blendv_ps(a.hi, _mm256_add_ps(a.hi, b.hi), sign.hi)};
 }
 
-inline void sum16(const Row* p, float* out) {
-    for (int half = 0; half < 2; ++half) {
-        __m256 four[4], two[2];
-        for (int i = 0; i < 4; ++i) {
-            const Row &a = p[half * 8 + i], &b = p[half * 8 + i + 4];
-            const __m256 x = _mm256_add_ps(a.lo, a.hi), y = _mm256_add_ps(b.lo, b.hi);
-            four[i] = _mm256_add_ps(_mm256_blend_ps(x, y, 0xF0), _mm256_permute2f128_ps(x, y, 0x21));
-        }
+struct Pair {
+    __m256 v;  // lanes j, j + 8 and j + 4, j + 12 are added: four of x, four of y
+};
+inline Pair join(Row a, Row b) {
+    const __m256 x = _mm256_add_ps(a.lo, a.hi), y = _mm256_add_ps(b.lo, b.hi);
+    return {_mm256_add_ps(_mm256_blend_ps(x, y, 0xF0), _mm256_permute2f128_ps(x, y, 0x21))};
+}
+
+inline void sum16(const Pair* p, float* out) {
+    for (int half = 0; half < 2; ++half, p += 4, out += 8) {
+        __m256 two[2];
         for (int i = 0; i < 2; ++i) {
-            const __m256 x = four[2 * i], y = four[2 * i + 1];
+            const __m256 x = p[2 * i].v, y = p[2 * i + 1].v;
             two[i] = _mm256_add_ps(_mm256_shuffle_ps(x, y, 0x44), _mm256_shuffle_ps(x, y, 0xEE));
         }
         const __m256 x = _mm256_shuffle_ps(two[0], two[1], 0x88), y = _mm256_shuffle_ps(two[0], two[1], 0xDD);
-        _mm256_store_ps(out + half * 8, _mm256_add_ps(x, y));
+        const __m256 all = _mm256_add_ps(x, y);  // the even steps, then the odd ones
+        const __m128 even = _mm256_castps256_ps128(all), odd = _mm256_extractf128_ps(all, 1);
+        _mm_store_ps(out, _mm_unpacklo_ps(even, odd));
+        _mm_store_ps(out + 4, _mm_unpackhi_ps(even, odd));
     }
 }
 
@@ -116,28 +128,40 @@ inline Row add_where_negative(Row sign, Row a, Row b) {
     return each([&](int j) { return std::signbit(sign.v[j]) ? a.v[j] + b.v[j] : a.v[j]; });
 }
 
-inline void sum16(const Row* p, float* out) {
-    for (int t = 0; t < 16; ++t) {
-        float x[16];
-        std::memcpy(x, p[t].v, sizeof x);
-        for (int width = 8; width; width /= 2)
-            for (int j = 0; j < width; ++j) x[j] += x[j + width];
-        out[t] = x[0];
-    }
+struct Pair {
+    float x, y;
+};
+inline float sum(Row r) {
+    for (int width = 8; width; width /= 2)
+        for (int j = 0; j < width; ++j) r.v[j] += r.v[j + width];
+    return r.v[0];
+}
+inline Pair join(Row x, Row y) { return {sum(x), sum(y)}; }
+inline void sum16(const Pair* p, float* out) {
+    for (int i = 0; i < 8; ++i) out[2 * i] = p[i].x, out[2 * i + 1] = p[i].y;
 }
 
 #endif
 
+// table[code] of eight codes, -128 to 127.  Loads one by one: a gather instruction takes longer.
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+inline __m512d look_up8(const double* middle, const int8_t* code) {
+    return _mm512_setr_pd(middle[code[0]], middle[code[1]], middle[code[2]], middle[code[3]], middle[code[4]],
+                          middle[code[5]], middle[code[6]], middle[code[7]]);
+}
+#endif
+
 // Sixteen float16, nearest even, of (sum + skip input) gate in FP64, rounded once: to float32 rounded to odd first
 // (truncated, the last bit set when inexact), which makes the second rounding that of the number itself (Boldo and
-// Melquiond, 2008).
+// Melquiond, 2008).  gate: that of each step's code, `middle` being the gate of code 0.
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
-inline void store_gated(uint16_t* out, const float* sum, const float* input, double skip, const double* gate) {
+inline void store_gated(uint16_t* out, const float* sum, const float* input, double skip, const double* middle,
+                        const int8_t* code) {
     __m256 odd[2];
     for (int i = 0; i < 2; ++i) {
         const __m512d s = _mm512_cvtps_pd(_mm256_loadu_ps(sum + 8 * i)), u = _mm512_cvtps_pd(_mm256_loadu_ps(input + 8 * i));
         const __m512d bracket = _mm512_add_pd(s, _mm512_mul_pd(_mm512_set1_pd(skip), u));
-        const __m512d x = _mm512_mul_pd(bracket, _mm512_loadu_pd(gate + 8 * i));
+        const __m512d x = _mm512_mul_pd(bracket, look_up8(middle, code + 8 * i));
         const __m256 cut = _mm512_cvt_roundpd_ps(x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
         const __mmask8 inexact = _mm512_cmp_pd_mask(_mm512_cvtps_pd(cut), x, _CMP_NEQ_UQ);
         const __m256i bits = _mm256_castps_si256(cut);
@@ -177,9 +201,10 @@ inline uint16_t half_of(float x) {
     return uint16_t(sign | half);
 }
 
-inline void store_gated(uint16_t* out, const float* sum, const float* input, double skip, const double* gate) {
+inline void store_gated(uint16_t* out, const float* sum, const float* input, double skip, const double* middle,
+                        const int8_t* code) {
     alignas(32) float odd[16];
-    for (int i = 0; i < 16; ++i) odd[i] = round_to_odd((sum[i] + skip * input[i]) * gate[i]);
+    for (int i = 0; i < 16; ++i) odd[i] = round_to_odd((sum[i] + skip * input[i]) * middle[code[i]]);
 #if defined(__AVX2__) && defined(__F16C__)
     for (int i = 0; i < 16; i += 8)
         _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i),
