@@ -9,6 +9,7 @@ import pandas as pd
 
 from .. import statistics as st
 from ..compare import difference
+from ..texts import say
 from ..trace import Trace
 from .reorderings import FLOOR, REORDERINGS
 from .workbook import Answers, Workbook
@@ -31,9 +32,11 @@ def first_unstable_stage(run: Workbook, mode: str, items: Sequence[int]) -> str:
             traces.append(trace)
         for where in traces[0]:
             if not difference(traces[0][where], traces[1][where]).equal:
-                layer = "" if where[1] is None else f" of layer {where[1]}"
-                return f"{where[0]}{layer} (item {item})"
-    return "none when items run one at a time"
+                stage, layer = where
+                if layer is None:
+                    return say("{stage} (item {item})", stage=stage, item=item)
+                return say("{stage} of layer {layer} (item {item})", stage=stage, layer=layer, item=item)
+    return say("none when items run one at a time")
 
 
 def repeated(run: Workbook, answers: dict[str, Answers]) -> pd.DataFrame:

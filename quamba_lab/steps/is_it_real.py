@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["PLAN", "IsItReal", "Pair", "is_it_real", "judge_pairs"]
 
 
+def _mode_labels(modes: pd.DataFrame) -> pd.Series:
+    return pd.Series([say("mode {mode}", mode=mode) for mode in modes["mode"]], dtype=object, index=modes.index)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class IsItReal(StepResult):
     """Step 1's result; ``pairs`` and ``answers`` hold what the tables were made of."""
@@ -49,25 +53,31 @@ class IsItReal(StepResult):
         modes, flips = self.frames["Modes"], self.frames["Flips"]
         pictures = plans_figures().figures()
         accuracy = modes.rename(columns={"accuracy": "value", "accuracy_low": "low", "accuracy_high": "high"})
-        accuracy = accuracy.assign(label="mode " + modes["mode"], group=modes["mode"])
+        accuracy = accuracy.assign(label=_mode_labels(modes), group=modes["mode"])
         best, worst = modes.loc[modes["accuracy"].idxmax()], modes.loc[modes["accuracy"].idxmin()]
         overlap = best["accuracy_low"] <= worst["accuracy_high"]
         pictures.append(
             (
                 "accuracy", plots.dots(accuracy, title="Accuracy with Wilson's 95 % interval", xlabel="share right"),
-                f"Accuracy runs from {share(worst['accuracy'])} (mode {worst['mode']}) to {share(best['accuracy'])} "
-                f"(mode {best['mode']}); their 95 % intervals {'overlap' if overlap else 'do not overlap'}.",
+                say(
+                    "Accuracy runs from {low} (mode {worst}) to {high} (mode {best}); their 95 % intervals {overlap}.",
+                    low=share(worst["accuracy"]), worst=worst["mode"], high=share(best["accuracy"]),
+                    best=best["mode"], overlap=say("overlap") if overlap else say("do not overlap"),
+                ),
             )
         )  # fmt: skip
         perplexity = modes.rename(columns={"perplexity": "value", "perplexity_low": "low", "perplexity_high": "high"})
-        perplexity = perplexity.assign(label="mode " + modes["mode"], group=modes["mode"])
+        perplexity = perplexity.assign(label=_mode_labels(modes), group=modes["mode"])
         low, high = modes.loc[modes["perplexity"].idxmin()], modes.loc[modes["perplexity"].idxmax()]
         pictures.append(
             (
                 "perplexity",
                 plots.dots(perplexity, title="Perplexity with its bootstrap 95 % interval", xlabel="perplexity"),
-                f"Perplexity runs from {significant(low['perplexity'], 4)} (mode {low['mode']}) to "
-                f"{significant(high['perplexity'], 4)} (mode {high['mode']}).",
+                say(
+                    "Perplexity runs from {low} (mode {best}) to {high} (mode {worst}).",
+                    low=significant(low["perplexity"], 4), best=low["mode"],
+                    high=significant(high["perplexity"], 4), worst=high["mode"],
+                ),
             )
         )
         if len(flips):
@@ -85,7 +95,10 @@ class IsItReal(StepResult):
                         forest, title="Paired difference of accuracy, Newcombe's 95 % interval",
                         xlabel="percentage points", reference=0.0,
                     ),
-                    f"{across} of {len(flips)} pairs have an interval of the accuracy difference that contains zero.",
+                    say(
+                        "{across} of {pairs} pairs have an interval of the accuracy difference that contains zero.",
+                        across=across, pairs=len(flips)
+                    ),
                 )
             )  # fmt: skip
             pictures += [self._floor_picture(), self._power_picture()]
@@ -94,9 +107,12 @@ class IsItReal(StepResult):
                 pictures.append(
                     (
                         "items", self.figure(mode_b=mode),
-                        f"Log-probability of each item's target in modes {self.reference} and {mode}: "
-                        f"{pair.log_probability.unequal} of {pair.accuracy.n} items are not bit-equal, "
-                        f"{pair.accuracy.discordant} change between right and wrong.",
+                        say(
+                            "Log-probability of each item's target in modes {reference} and {mode}: {unequal} of {n} "
+                            "items are not bit-equal, {discordant} change between right and wrong.",
+                            reference=self.reference, mode=mode, unequal=pair.log_probability.unequal,
+                            n=pair.accuracy.n, discordant=pair.accuracy.discordant
+                        ),
                     )
                 )  # fmt: skip
         return pictures
@@ -108,16 +124,21 @@ class IsItReal(StepResult):
         shown = multiples[np.isfinite(multiples["multiple"]) & (multiples["multiple"] > 0)]
         table = pd.DataFrame(
             {
-                "label": shown["mode"] + " / " + shown["kind"], "value": shown["multiple"], "low": shown["low"],
+                "label": [say("{mode} / {kind}", mode=row.mode, kind=row.kind) for row in shown.itertuples()],
+                "value": shown["multiple"], "low": shown["low"],
                 "high": shown["high"], "group": shown["mode"],
             }
         )  # fmt: skip
-        top = f"the largest is {significant(shown['multiple'].max())} times" if len(shown) else "none can be formed"
+        largest = significant(shown["multiple"].max())
+        top = say("the largest is {times} times", times=largest) if len(shown) else say("none can be formed")
         return (
             "floor",
             plots.dots(table, title="Difference from the reference, in units of what legal reorderings change",
                        xlabel="multiple of the floor (RMS of per-item log-probability)", reference=1.0, log=True),
-            f"Differences of log-probability as multiples of the floor of each kind of legal reordering; {top}.",
+            say(
+                "Differences of log-probability as multiples of the floor of each kind of legal reordering; {top}.",
+                top=top
+            ),
         )  # fmt: skip
 
     def _power_picture(self) -> tuple[str, Figure, str]:
@@ -127,10 +148,11 @@ class IsItReal(StepResult):
         n = pair.accuracy.n
         sizes = sorted({round(10**e) for e in np.linspace(1.3, 4.3, 40)} | {n})
         claimed = st.claimed_rates(pair.accuracy.discordant / n)
-        curves = {f"{st.CLAIMED_POINTS * 100:.0f} points": [st.mcnemar_power(s, *claimed) for s in sizes]}
+        named = say("{points} points", points=f"{st.CLAIMED_POINTS * 100:.0f}")
+        curves = {named: [st.mcnemar_power(s, *claimed) for s in sizes]}
         if pair.accuracy.only_a != pair.accuracy.only_b:
             rates = (pair.accuracy.only_a / n, pair.accuracy.only_b / n)
-            curves[f"observed, {pair.b} against {pair.a}"] = [st.mcnemar_power(s, *rates) for s in sizes]
+            curves[say("observed, {b} against {a}", b=pair.b, a=pair.a)] = [st.mcnemar_power(s, *rates) for s in sizes]
         figure = plots.lines(
             sizes, curves, title="Chance that exact McNemar sees the difference", xlabel="items", ylabel="power",
             log=False, colors={name: pair.b if i else "1" for i, name in enumerate(curves)},
@@ -142,8 +164,12 @@ class IsItReal(StepResult):
         here = st.mcnemar_power(n, *claimed)
         return (
             "power", figure,
-            f"With {n} items (dashed) a loss of {st.CLAIMED_POINTS * 100:.0f} points would be seen with a chance of "
-            f"{share(here)}; {st.POWER:.0%} (dotted) takes {significant(pair.items_claimed)} items.",
+            say(
+                "With {n} items (dashed) a loss of {points} points would be seen with a chance of {chance}; "
+                "{power} (dotted) takes {items} items.",
+                n=n, points=f"{st.CLAIMED_POINTS * 100:.0f}", chance=share(here), power=f"{st.POWER:.0%}",
+                items=significant(pair.items_claimed)
+            ),
         )  # fmt: skip
 
     def items(self) -> pd.DataFrame:
@@ -176,8 +202,10 @@ class IsItReal(StepResult):
         mode = mode_b or (self.others[0] if self.others else self.reference)
         a, b = self.answers[self.reference], self.answers[mode]
         return plots.scatter(
-            a.log_probability, b.log_probability, title=f"Each item's target, mode {mode} against {self.reference}",
-            xlabel=f"log-probability in mode {self.reference} (nats)", ylabel=f"log-probability in mode {mode} (nats)",
+            a.log_probability, b.log_probability,
+            title=say("Each item's target, mode {b} against {a}", b=mode, a=self.reference),
+            xlabel=say("log-probability in mode {mode} (nats)", mode=self.reference),
+            ylabel=say("log-probability in mode {mode} (nats)", mode=mode),
             highlight=a.correct != b.correct, highlight_label="right in only one",
         )  # fmt: skip
 
@@ -195,7 +223,8 @@ class IsItReal(StepResult):
             }  # fmt: skip
             moved = np.flatnonzero(found.correct != base.correct)[:200]
             flips[(mode,)] = {
-                "columns": ["item", f"right in {self.reference}", f"right in {mode}", "change (nats)", "margin before"],
+                "columns": ["item", say("right in {mode}", mode=self.reference), say("right in {mode}", mode=mode),
+                            "change (nats)", "margin before"],
                 "rows": [
                     [int(i), str(bool(base.correct[i])), str(bool(found.correct[i])), change[i], base.margin[i]]
                     for i in moved
@@ -205,7 +234,8 @@ class IsItReal(StepResult):
         return {
             "controls": [control("mode_b", "Mode", self.others, "2-1" if "2-1" in self.others else None)],
             "charts": [
-                chart("change", f"Change of each item's log-probability from mode {self.reference}", alt, "lines",
+                chart("change", say("Change of each item's log-probability from mode {mode}", mode=self.reference), alt,
+                      "lines",
                       ["mode_b"], frames, x={"label": "item", "values": items},
                       y={"label": "nats", "scale": "linear"}),
                 chart("flips", "Items whose answer changes", alt, "table", ["mode_b"], flips),
