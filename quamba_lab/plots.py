@@ -17,6 +17,8 @@ from matplotlib.colors import LogNorm, TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from .lettering import drawn, use_font
+
 __all__ = [
     "MODE_COLORS",
     "color_of",
@@ -86,6 +88,7 @@ def _matrix(values: ArrayLike, rows: Sequence | None, columns: Sequence | None, 
 
 
 def _new(width: float = 7.2, height: float = 3.6, rows: int = 1, columns: int = 1, **share: bool) -> tuple[Figure, ...]:
+    use_font()
     figure = Figure(figsize=(width, height), layout="constrained")
     with mpl.rc_context({"font.size": 9}):
         axes = figure.subplots(rows, columns, squeeze=False, **share)
@@ -97,9 +100,9 @@ def _new(width: float = 7.2, height: float = 3.6, rows: int = 1, columns: int = 
 
 
 def _finish(axis: Axes, title: str, xlabel: str, ylabel: str) -> None:
-    axis.set_title(title, loc="left", fontsize=10)
-    axis.set_xlabel(xlabel)
-    axis.set_ylabel(ylabel)
+    axis.set_title(drawn(title), loc="left", fontsize=10)
+    axis.set_xlabel(drawn(xlabel))
+    axis.set_ylabel(drawn(ylabel))
 
 
 def _log_if_possible(axis: Axes, values: Sequence[ArrayLike], log: bool, which: str = "y") -> None:
@@ -128,7 +131,7 @@ def dots(
             axis.plot(entry.value, row, _marker_of(name), color=color_of(name), markersize=7, markeredgecolor="white")
     if reference is not None:
         axis.axvline(reference, color="#444444", linewidth=1, linestyle="--")
-    axis.set_yticks(range(len(table)), table["label"].tolist())
+    axis.set_yticks(range(len(table)), [drawn(name) for name in table["label"]])
     axis.set_ylim(max(len(table), 1) - 0.5, -0.5)
     _log_if_possible(axis, [table["value"]], log, "x")
     _finish(axis, title, xlabel, "")
@@ -151,16 +154,16 @@ def lines(
     places = np.asarray(x, dtype=float) if numeric else np.arange(len(x))
     if band is not None:
         low, high = (np.asarray(b, dtype=float) for b in band)
-        axis.fill_between(places, low, high, color=FLOOR_COLOR, alpha=0.6, label=band_label, linewidth=0)
+        axis.fill_between(places, low, high, color=FLOOR_COLOR, alpha=0.6, label=drawn(band_label), linewidth=0)
     for name, values in series.items():
         mode = (colors or {}).get(name, name)
         axis.plot(
-            places, np.asarray(values, dtype=float), label=name, color=color_of(mode), linewidth=1.4,
+            places, np.asarray(values, dtype=float), label=drawn(name), color=color_of(mode), linewidth=1.4,
             marker=_marker_of(mode) if len(places) <= 40 else None, markersize=4,
             linestyle="--" if name in dashed else "-",
         )  # fmt: skip
     if not numeric:
-        axis.set_xticks(places, [str(v) for v in x], rotation=35, ha="right", fontsize=8)
+        axis.set_xticks(places, [str(drawn(v)) for v in x], rotation=35, ha="right", fontsize=8)
     _log_if_possible(axis, [*series.values(), *(band or ())], log)
     if len(series) > 1 or band is not None:
         axis.legend(fontsize=8, frameon=False)
@@ -209,10 +212,10 @@ def heatmap(
         matrix, aspect="auto", interpolation="nearest", norm=norm, cmap=DIVERGING if diverging else "viridis"
     )
     if columns is not None and len(columns) <= 30:
-        axis.set_xticks(range(len(columns)), [str(c) for c in columns], fontsize=8)
+        axis.set_xticks(range(len(columns)), [str(drawn(c)) for c in columns], fontsize=8)
     if rows is not None and len(rows) <= 40:
-        axis.set_yticks(range(len(rows)), [str(r) for r in rows], fontsize=8)
-    figure.colorbar(image, ax=axis, label=label)
+        axis.set_yticks(range(len(rows)), [str(drawn(r)) for r in rows], fontsize=8)
+    figure.colorbar(image, ax=axis, label=drawn(label))
     _finish(axis, title, xlabel, ylabel)
     return with_data(figure, _matrix(values, rows, columns, f"{ylabel} \\ {xlabel}"))
 
@@ -229,8 +232,8 @@ def grid(table: pd.DataFrame, *, title: str, good: float, label: str, text: str 
     for (r, c), value in np.ndenumerate(values):
         shown = "–" if np.isnan(value) else text.format(value)
         axis.text(c, r, shown, ha="center", va="center", fontsize=8, fontweight="bold" if value != good else "normal")
-    axis.set_xticks(range(table.shape[1]), [str(c) for c in table.columns], fontsize=8)
-    axis.set_yticks(range(len(table)), [str(i) for i in table.index], fontsize=8)
+    axis.set_xticks(range(table.shape[1]), [str(drawn(c)) for c in table.columns], fontsize=8)
+    axis.set_yticks(range(len(table)), [str(drawn(i)) for i in table.index], fontsize=8)
     _finish(axis, title, label, "")
     return with_data(figure, table.reset_index())
 
@@ -244,13 +247,13 @@ def histogram(counts: Mapping[str, Mapping[str, int]], *, title: str, xlabel: st
     for i, (name, values) in enumerate(counts.items()):
         places = np.arange(len(bins)) + (i - (len(counts) - 1) / 2) * width
         heights = [values[b] for b in bins]
-        axis.bar(places, heights, width, label=name, color=color_of(name), hatch=("", "//", "..", "xx")[i % 4],
+        axis.bar(places, heights, width, label=drawn(name), color=color_of(name), hatch=("", "//", "..", "xx")[i % 4],
                  edgecolor="white", linewidth=0.5)  # fmt: skip
         if len(counts) == 1:
             for x, h in zip(places, heights, strict=True):
                 if h:
                     axis.annotate(f"{h:,}", (x, h), ha="center", va="bottom", fontsize=7)
-    axis.set_xticks(range(len(bins)), bins, fontsize=8)
+    axis.set_xticks(range(len(bins)), [drawn(b) for b in bins], fontsize=8)
     if any(v for values in counts.values() for v in values.values()):
         axis.set_yscale("log")
     if len(counts) > 1:
@@ -270,15 +273,15 @@ def stacked(
     base = np.zeros(len(labels))
     for i, (name, values) in enumerate(parts.items()):
         heights = np.nan_to_num(np.asarray(values, dtype=float))
-        style = {"label": name, "color": palette[i % len(palette)], "hatch": ("", "//", "..", "xx", "\\\\")[i % 5],
-                 "edgecolor": "white", "linewidth": 0.5}  # fmt: skip
+        style = {"label": drawn(name), "color": palette[i % len(palette)], "edgecolor": "white", "linewidth": 0.5,
+                 "hatch": ("", "//", "..", "xx", "\\\\")[i % 5]}  # fmt: skip
         if horizontal:
             axis.barh(np.arange(len(labels)), heights, left=base, **style)
         else:
             axis.bar(np.arange(len(labels)), heights, bottom=base, **style)
         base = base + heights
     set_ticks = axis.set_yticks if horizontal else axis.set_xticks
-    set_ticks(range(len(labels)), [str(v) for v in labels], fontsize=8)
+    set_ticks(range(len(labels)), [str(drawn(v)) for v in labels], fontsize=8)
     if horizontal:
         axis.invert_yaxis()
     axis.legend(fontsize=8, frameon=False)
@@ -297,7 +300,7 @@ def scatter(
     marked = np.zeros(x.shape, dtype=bool) if highlight is None else np.asarray(highlight, dtype=bool)
     axis.plot(x[~marked], y[~marked], "o", markersize=2.5, alpha=0.5, color="#0072B2", rasterized=x.size > 2000)
     if marked.any():
-        axis.plot(x[marked], y[marked], "^", markersize=5, color="#D55E00", label=highlight_label)
+        axis.plot(x[marked], y[marked], "^", markersize=5, color="#D55E00", label=drawn(highlight_label))
         axis.legend(fontsize=8, frameon=False)
     finite = np.concatenate([x[np.isfinite(x)], y[np.isfinite(y)]])
     if diagonal and finite.size:
@@ -321,8 +324,8 @@ def fingerprint(
     for (r, c), number in np.ndenumerate(written):
         if number > 0:
             axis.text(c, r, str(number), ha="center", va="center", fontsize=7, color="k" if matrix[r, c] > 0.5 else "w")
-    axis.set_xticks(range(len(columns)), columns, rotation=90, fontsize=8)
-    axis.set_yticks(range(len(rows)), rows, fontsize=8)
+    axis.set_xticks(range(len(columns)), [drawn(c) for c in columns], rotation=90, fontsize=8)
+    axis.set_yticks(range(len(rows)), [drawn(r) for r in rows], fontsize=8)
     _finish(axis, title, "", "")
-    figure.colorbar(image, ax=axis, fraction=0.02, pad=0.01).set_label("share", fontsize=8)
+    figure.colorbar(image, ax=axis, fraction=0.02, pad=0.01).set_label(drawn("share"), fontsize=8)
     return with_data(figure, _matrix(matrix, rows, columns, "evidence"))

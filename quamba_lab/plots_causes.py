@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from .lettering import drawn
 from .plots import _finish, _log_if_possible, _matrix, _new, stacked, with_data
 
 __all__ = ["gains", "patches", "share_dots", "shares"]
@@ -32,12 +33,12 @@ def share_dots(
     rows = np.arange(len(labels))
     value, low, high = (np.asarray(v, dtype=float) for v in (value, low, high))
     axis.hlines(rows, low, high, color=BLUE, linewidth=2.2)
-    axis.plot(value, rows, "o", color=BLUE, markeredgecolor="white", markersize=7, label="Shapley share")
+    axis.plot(value, rows, "o", color=BLUE, markeredgecolor="white", markersize=7, label=drawn("Shapley share"))
     if alone is not None:
-        axis.plot(np.asarray(alone, dtype=float), rows, "x", color=ORANGE, markersize=7, label="moved alone")
+        axis.plot(np.asarray(alone, dtype=float), rows, "x", color=ORANGE, markersize=7, label=drawn("moved alone"))
         axis.legend(fontsize=8, frameon=False)
     axis.axvline(0, color="#444444", linewidth=1, linestyle="--")
-    axis.set_yticks(rows, list(labels))
+    axis.set_yticks(rows, [drawn(name) for name in labels])
     axis.set_ylim(len(labels) - 0.5, -0.5)
     _finish(axis, title, "part of the whole", "")
     table = pd.DataFrame({"switch": list(labels), "share": value, "low": low, "high": high})
@@ -52,7 +53,7 @@ def gains(hits: ArrayLike, gain: ArrayLike, kinds: Sequence[str], *, title: str)
     palette = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
     for i, kind in enumerate(dict.fromkeys(kinds.tolist())):
         chosen = kinds == kind
-        axis.plot(hits[chosen], gain[chosen], "os^DvPX"[i % 7], color=palette[i % 7], alpha=0.8, label=kind)
+        axis.plot(hits[chosen], gain[chosen], "os^DvPX"[i % 7], color=palette[i % 7], alpha=0.8, label=drawn(kind))
     _log_if_possible(axis, [hits], True, "x")
     _log_if_possible(axis, [gain], True)
     if len(kinds):
@@ -73,7 +74,7 @@ def patches(counts: ArrayLike, stages: Sequence[str], layers: Sequence[int], *, 
             shade = "k" if number > matrix.max() / 2 else "w"
             axis.text(column, row, f"{number:.0f}", ha="center", va="center", fontsize=8, color=shade)
     axis.set_xticks(range(len(layers)), [str(v) for v in layers], fontsize=8)
-    axis.set_yticks(range(len(stages)), list(stages), fontsize=8)
-    figure.colorbar(image, ax=axis, label="items")
+    axis.set_yticks(range(len(stages)), [drawn(stage) for stage in stages], fontsize=8)
+    figure.colorbar(image, ax=axis, label=drawn("items"))
     _finish(axis, title, "layer", "")
     return with_data(figure, _matrix(matrix, stages, layers, "stage \\ layer"))

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from .lettering import drawn
 from .plots import _columns, _finish, _log_if_possible, _new, with_data
 
 __all__ = ["PART_COLORS", "areas", "curves"]
@@ -43,11 +44,11 @@ def areas(
             "linewidth": 0.0,
         }  # fmt: skip
         positive, negative = heights.clip(min=0), heights.clip(max=0)
-        axis.fill_between(places, up, up + positive, label=name, **style)
+        axis.fill_between(places, up, up + positive, label=drawn(name), **style)
         if negative.any():
             axis.fill_between(places, down, down + negative, **style)
         up, down = up + positive, down + negative
-    axis.plot(places, np.asarray(total, dtype=float), color="black", linewidth=1.2, label=total_label)
+    axis.plot(places, np.asarray(total, dtype=float), color="black", linewidth=1.2, label=drawn(total_label))
     axis.axhline(0, color="#444444", linewidth=0.6)
     axis.legend(fontsize=8, frameon=False, ncols=3)
     _finish(axis, title, xlabel, ylabel)
@@ -63,12 +64,12 @@ def curves(
     axis = axes[0, 0]
     for i, (name, values) in enumerate(series.items()):
         axis.plot(
-            x, np.asarray(values, dtype=float), label=name, color=_POLICY_COLORS[i % len(_POLICY_COLORS)],
+            x, np.asarray(values, dtype=float), label=drawn(name), color=_POLICY_COLORS[i % len(_POLICY_COLORS)],
             linestyle=_POLICY_STYLES[i % len(_POLICY_STYLES)], linewidth=1.5,
         )  # fmt: skip
     if mark is not None:
         axis.axvline(mark, color="#444444", linewidth=0.8, linestyle=":")
-        axis.annotate(mark_label, (mark, 0.02), xycoords=("data", "axes fraction"), fontsize=8, va="bottom")
+        axis.annotate(drawn(mark_label), (mark, 0.02), xycoords=("data", "axes fraction"), fontsize=8, va="bottom")
     _log_if_possible(axis, list(series.values()), log)
     axis.legend(fontsize=8, frameon=False)
     _finish(axis, title, xlabel, ylabel)

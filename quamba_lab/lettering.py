@@ -1,0 +1,48 @@
+"""The words in pictures: in the language of the process where a font has its glyphs, else in English."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import matplotlib as mpl
+
+from .texts import LANGUAGES, current_language, label
+
+__all__ = ["CJK_FONTS", "cjk_font", "drawn", "figure_language", "use_font"]
+
+CJK_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "PingFang SC", "Heiti SC",
+    "Hiragino Sans GB", "Microsoft YaHei", "SimHei", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Noto Sans CJK JP",
+    "Noto Sans CJK TC", "Droid Sans Fallback", "Arial Unicode MS",
+)  # fmt: skip
+"""Fonts with Chinese glyphs, the simplified ones first: of a collection, matplotlib may know only the first face."""
+
+
+@cache
+def cjk_font() -> str | None:
+    """The first of :data:`CJK_FONTS` that is installed."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return next((name for name in CJK_FONTS if name in installed), None)
+
+
+def figure_language() -> str:
+    """The language that pictures can be lettered in: that of the process, or English when no font has its glyphs."""
+    lang = current_language()
+    return lang if lang == LANGUAGES[0] or cjk_font() is not None else LANGUAGES[0]
+
+
+def drawn(text: Any) -> Any:
+    """A title, a name or a label as a picture shows it."""
+    return label(text, figure_language())
+
+
+def use_font() -> None:
+    """Let every picture made from now on fall back to a Chinese font where its own has no glyph, if it needs one."""
+    family = list(mpl.rcParams["font.family"])
+    if figure_language() != LANGUAGES[0]:
+        mpl.rcParams["font.family"] = ["DejaVu Sans", cjk_font()]
+    elif cjk_font() in family:
+        mpl.rcParams["font.family"] = mpl.rcParamsDefault["font.family"]
