@@ -38,7 +38,7 @@ def write_report(folder: Path, manifest: Manifest, settings: Settings) -> dict[s
     for name in manifest.runs:
         if name != SUMMARY:
             write_text(folder / f"{name}.html", render_step(name, pages, manifest, verdict, settings.lang))
-    write_text(folder / "index.html", render_index(pages, manifest, verdict, settings))
+    write_text(folder / "index.html", render_index(pages, manifest, verdict, settings, results))
     write_text(folder / "verdict.json", json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     return verdict
 

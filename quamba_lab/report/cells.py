@@ -6,7 +6,6 @@ picture; HTML and scripts from a notebook are never taken over.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 from ..notebook import KEY
 from .markdown import headings, to_html
+from .vector import size_of, svg_uri
 
 __all__ = ["Block", "Page", "read_page"]
 
@@ -99,12 +99,23 @@ def _told(told: dict[str, Any], data: dict[str, Any]) -> Block:
     if told["kind"] == "figure":
         return Block("figure", {**told, **_picture(data)})
     if told["kind"] == "views":
-        return Block("views", {**told, **_picture(data)})
+        return Block("views", {**told, **_picture(data), "tables": _first_tables(told["data"])})
     if "rows" in told:
         numeric = [_numeric(column) for column in zip(*told["rows"], strict=True)]
         columns = told["columns"]
         return Block(told["kind"], {"headings": columns, **told, "numeric": numeric or [False] * len(columns)})
     return Block(told["kind"], dict(told))
+
+
+def _first_tables(view: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tables of a view's default choices, for a reader without JavaScript."""
+    chosen = {control["name"]: str(control["default"]) for control in view["controls"]}
+    tables = []
+    for chart in view["charts"]:
+        frame = chart["frames"].get("|".join(chosen[name] for name in chart["depends"]))
+        if frame is not None and "columns" in (table := frame.get("answers", frame)):
+            tables.append({"title": chart["title"], "columns": table["columns"], "rows": table["rows"]})
+    return tables
 
 
 def _numeric(column: tuple[Any, ...]) -> bool:
@@ -113,11 +124,11 @@ def _numeric(column: tuple[Any, ...]) -> bool:
     return bool(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
-def _picture(data: dict[str, Any]) -> dict[str, str]:
+def _picture(data: dict[str, Any]) -> dict[str, Any]:
     """A picture as a data URI: an <img> runs no script, whatever the SVG holds."""
     if "image/svg+xml" in data:
-        encoded = base64.b64encode(_joined(data["image/svg+xml"]).encode("utf-8")).decode("ascii")
-        return {"src": f"data:image/svg+xml;base64,{encoded}", "extension": "svg"}
+        svg = _joined(data["image/svg+xml"])
+        return {"src": svg_uri(svg), "extension": "svg", **size_of(svg)}
     if "image/png" in data:
         return {"src": f"data:image/png;base64,{_joined(data['image/png']).strip()}", "extension": "png"}
     return {}

@@ -1,15 +1,21 @@
-"""Two reports side by side: which verdicts changed."""
+"""Two reports side by side: which verdicts changed, which of their numbers, and what the runs had not in common."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..files import write_text
-from ..texts import texts
+from ..manifest import Manifest
+from ..texts import Texts, texts
 from .pages import render_changes
 
-__all__ = ["Changes", "ReportError", "compare_reports"]
+__all__ = ["Changes", "ReportError", "Row", "compare_reports"]
+
+MOST_NUMBERS = 40
+"""Numbers of one step that the page lists."""
 
 
 class ReportError(ValueError):
@@ -17,12 +23,39 @@ class ReportError(ValueError):
 
 
 @dataclass(frozen=True)
+class Row:
+    """One step in both reports; ``numbers``: (name, old, new) of every number that differs."""
+
+    name: str
+    title: str
+    old: Mapping[str, Any]
+    new: Mapping[str, Any]
+    numbers: tuple[tuple[str, Any, Any], ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """``same``, ``numbers`` (the words are the same, a number is not), ``words`` or ``status``."""
+        if self.old.get("status") != self.new.get("status"):
+            return "status"
+        if self.old.get("verdict") != self.new.get("verdict"):
+            return "words"
+        return "numbers" if self.numbers else "same"
+
+
+@dataclass(frozen=True)
 class Changes:
-    """``changed``: names of the steps whose verdict differs; ``path``: the page; ``summary``: one sentence."""
+    """``changed``: names of the steps whose verdict differs; ``path``: the page; ``summary``: one sentence.
+
+    ``conditions``: (name, old, new) of every setting and version that differs.
+    """
 
     changed: tuple[str, ...]
     path: Path
     summary: str
+    rows: tuple[Row, ...] = field(default=(), repr=False)
+    conditions: tuple[tuple[str, str, str], ...] = ()
+    names: tuple[str, str] = ("", "")
+    most_numbers: int = MOST_NUMBERS
 
 
 def compare_reports(old: Path, new: Path, output: Path, lang: str = "en") -> Changes:
@@ -39,14 +72,58 @@ def compare_reports(old: Path, new: Path, output: Path, lang: str = "en") -> Cha
     words = texts(lang)
     rows = []
     for name in dict.fromkeys((*before, *after)):
-        a, b = (side.get(name, {"status": "", "verdict": "", "numbers": {}}) for side in (before, after))
-        rows.append({
-            "name": name, "title": words.get(f"step.{name}", name), "old": a["verdict"], "new": b["verdict"],
-            "old_status": a["status"], "new_status": b["status"], "changed": a != b,
-        })  # fmt: skip
-    changed = tuple(row["name"] for row in rows if row["changed"])
+        a, b = before.get(name, {}), after.get(name, {})
+        numbers = _different(dict(_flat(a.get("numbers", {}))), dict(_flat(b.get("numbers", {}))))
+        rows.append(Row(name, words.get(f"step.{name}", name), a, b, tuple(numbers)))
+    changed = tuple(row.name for row in rows if row.kind != "same")
     summary = words("compare.some", count=len(changed), total=len(rows)) if changed else words("compare.none")
     Path(output).mkdir(parents=True, exist_ok=True)
     path = Path(output) / "changes.html"
-    write_text(path, render_changes(rows, summary, Path(old).name, Path(new).name, lang))
-    return Changes(changed, path, summary)
+    found = Changes(
+        changed, path, summary, tuple(rows), tuple(_conditions(old, new, verdicts, words)), _names(old, new)
+    )
+    write_text(path, render_changes(found, lang))
+    return found
+
+
+def _names(old: Path, new: Path) -> tuple[str, str]:
+    """The folders' names; with their parents' where those are the same."""
+    a, b = Path(old).absolute(), Path(new).absolute()
+    return (a.name, b.name) if a.name != b.name else (f"{a.parent.name}/{a.name}", f"{b.parent.name}/{b.name}")
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number or word of nested dictionaries under its path; a list is one value."""
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _flat(entry, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def _different(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name in dict.fromkeys((*old, *new)):
+        if old.get(name) != new.get(name):
+            yield name, old.get(name), new.get(name)
+
+
+def _conditions(
+    old: Path, new: Path, verdicts: list[dict[str, Any]], words: Texts
+) -> Iterator[tuple[str, str, str]]:  # fmt: skip
+    """Settings and versions that differ, so that a changed verdict can be laid to something."""
+    for name, a, b in _different(*(verdict["settings"] for verdict in verdicts)):
+        yield words.get(f"settings.{name}", name), _in_words(a), _in_words(b)
+    versions = []
+    for folder in (old, new):
+        try:
+            versions.append(Manifest.read(Path(folder) / "manifest.json").versions)
+        except (OSError, ValueError, TypeError, KeyError):
+            return  # a verdict alone can be compared too
+    for name, a, b in _different(*versions):
+        yield name, _in_words(a), _in_words(b)
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={entry}" for name, entry in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)

@@ -14,8 +14,10 @@ from markupsafe import Markup
 
 from ..manifest import Manifest
 from ..parameters import Settings
-from ..texts import texts
-from .cells import Page
+from ..texts import Texts, texts
+from .cells import Block, Page
+from .packing import packed
+from .summary import Lead, lead_of
 
 __all__ = ["render_changes", "render_index", "render_step"]
 
@@ -32,6 +34,8 @@ def _environment() -> jinja2.Environment:
     )  # fmt: skip
     environment.globals["most_rows"] = MOST_ROWS
     environment.filters["json_data"] = _json_data
+    environment.filters["packed"] = packed
+    environment.filters["cell"] = _cell
     environment.filters["csv"] = _csv
     environment.filters["lead"] = lambda text: _sentences(text)[0]
     environment.filters["rest"] = lambda text: _sentences(text)[1]
@@ -47,9 +51,16 @@ def _json_data(value: Any) -> Markup:
     return Markup(text)
 
 
+def _cell(value: Any) -> str:
+    """A value of a view's table in words, as the page's script writes it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
 def _sentences(text: str) -> tuple[str, str]:
     """The first sentence, and the others."""
-    parts = re.split(r"(?<=[.。])\s+(?=[A-Z])", text, maxsplit=1)
+    parts = re.split(r"(?<=\.)\s+(?=[A-Z])|(?<=。)", text, maxsplit=1)
     return parts[0], parts[1] if len(parts) > 1 else ""
 
 
@@ -64,10 +75,15 @@ def _csv(table: dict[str, Any]) -> str:
     return "data:text/csv;charset=utf-8," + quote(text.getvalue(), safe=",;:()*+/=@ ")
 
 
-def _mode_colours() -> dict[str, str]:
+def _script_words(words: Texts) -> dict[str, Any]:
+    """What the page's script says, and the colours of the modes."""
     from ..plots import MODE_COLORS
 
-    return dict(MODE_COLORS)
+    told = {name: words(f"script.{name}") for name in ("equal", "same", "different", "target", "missing", "log")}
+    return told | {
+        "colours": MODE_COLORS, "csv": words("download.csv"), "svg": words("download.svg"), "true": words("yes"),
+        "false": words("no"),
+    }  # fmt: skip
 
 
 def _common(manifest: Manifest, verdict: dict[str, Any], lang: str, current: str) -> dict[str, Any]:
@@ -80,7 +96,7 @@ def _common(manifest: Manifest, verdict: dict[str, Any], lang: str, current: str
         }
         for name in manifest.runs
     ]  # fmt: skip
-    return {"say": words, "lang": lang, "entries": entries, "manifest": manifest, "colours": _mode_colours()}
+    return {"say": words, "lang": lang, "entries": entries, "manifest": manifest, "words": _script_words(words)}
 
 
 def render_step(
@@ -99,17 +115,32 @@ def render_step(
 
 
 def render_index(
-    pages: dict[str, Page | None], manifest: Manifest, verdict: dict[str, Any], settings: Settings
-) -> str:
+    pages: dict[str, Page | None], manifest: Manifest, verdict: dict[str, Any], settings: Settings,
+    results: dict[str, dict[str, Any] | None],
+) -> str:  # fmt: skip
     """The first page: the summary, the steps with their verdicts, settings, versions, how to make it again."""
     common = _common(manifest, verdict, settings.lang, SUMMARY)
     page = pages.get(SUMMARY) or Page(common["say"]("title"), (), ())
     entry = next((entry for entry in common["entries"] if entry["name"] == SUMMARY), None)
-    return _environment().get_template("index.html").render(**common, page=page, entry=entry, settings=settings)
+    lead = lead_of(results, settings, common["say"]) if verdict["steps"][SUMMARY]["status"] != "unknown" else None
+    return _environment().get_template("index.html").render(
+        **common, page=page, blocks_of_page=_without_lead(page, lead), entry=entry, settings=settings, lead=lead,
+    )  # fmt: skip
 
 
-def render_changes(rows: list[dict[str, Any]], summary: str, old: str, new: str, lang: str) -> str:
-    """The page that lays two reports side by side."""
+def _without_lead(page: Page, lead: Lead | None) -> list[Block]:
+    """The summary's blocks without what the head of the page says already: the title, the settings, the verdict."""
+    blocks = [block for block in page.blocks if block.kind != "settings" and (lead is None or block.kind != "verdict")]
+    return [
+        Block("text", {**block.data, "html": re.sub(r"<h1 .*?</h1>\s*", "", block.data["html"])})
+        if block.kind == "text" else block
+        for block in blocks
+    ]  # fmt: skip
+
+
+def render_changes(changes: Any, lang: str) -> str:
+    """The page that lays two reports side by side; ``changes`` as in :mod:`quamba_lab.report.changes`."""
+    say = texts(lang)
     return _environment().get_template("changes.html").render(
-        say=texts(lang), lang=lang, rows=rows, summary=summary, old=old, new=new, colours={}
+        say=say, lang=lang, changes=changes, words=_script_words(say)
     )  # fmt: skip
