@@ -138,8 +138,9 @@ class Difference:
 
     ``first``: index of the first differing element in row-major order, with ``first_values`` (a, b), or None.
     ``relative_rms``: RMS of the difference / RMS of a.  ``sqnr_db``: the same in decibels, larger is closer, infinite
-    for equal tensors.  ``ulps``: histogram when both have one float dtype, else None.  ``note``: a sentence when the
-    tensors could not be compared, or not wholly; the measures are then NaN.
+    for equal tensors.  ``ulps``: histogram of distances when both have one float dtype (``max_ulp`` the largest), or
+    of whole codes when both are INT8; else None.  ``note``: a sentence when the tensors could not be compared, or not
+    wholly; the measures are then NaN.
     """
 
     elements: int
@@ -203,7 +204,10 @@ def difference(a: Tensor | Quantized, b: Tensor | Quantized) -> Difference:
     keep = torch.isfinite(value_a.double()) & torch.isfinite(value_b.double())
     x, y = value_a.double()[keep], value_b.double()[keep]
     ulps = max_ulp = None
-    if value_a.dtype == value_b.dtype and value_a.dtype in _INTEGERS:
+    if both_codes:
+        distance = (a.values.int() - b.values.int()).abs()
+        ulps, max_ulp = ulp_histogram(distance), int(distance.max())
+    elif value_a.dtype == value_b.dtype and value_a.dtype in _INTEGERS:
         distance = ulp_distance(value_a, value_b)
         ulps, max_ulp = ulp_histogram(distance), int(distance.max())
     if not x.numel():

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from ..compare import spacing
-from ..quantized import Quantized, RoundingRule
+from ..quantized import AWAY_SATURATE, Quantized, RoundingRule
 from ..sites import RequantizationSite
 from ..trace import ROUNDING_STAGES
 
-__all__ = ["CLASSES", "SITE_OF", "TIE_ULPS", "classify", "flip_counts", "flip_table"]
+__all__ = ["CLASSES", "HEAD", "SITE_OF", "STATE", "TIE_ULPS", "classify", "flip_counts", "flip_table"]
 
 CLASSES = ("tie", "clip", "wrap", "scale", "upstream")
 TIE_ULPS = 4
@@ -35,6 +35,14 @@ SITE_OF = {
     "dt_proj.before_rounding": "dt_proj", "hadamard.before_rounding": "hadamard",
 }  # fmt: skip
 """The rounding site of each traced value; the names of :mod:`quamba_lab.sites`."""
+
+STATE, HEAD = "state.before_rounding", "head.before_rounding"
+"""The state that the scan returns, and the norm before the head (of no layer): keys as in a trace."""
+
+CONV = "conv1d.before_rounding"
+READERS = ("split.x_proj.before_rounding", "scan.u.before_rounding")
+"""What reads conv1d's output: a mode whose conv1d makes the codes does not round again there, one whose conv1d emits
+floats does, so the one's codes of conv1d stand against the other's of its readers."""
 
 
 def boundary_distance(x: Tensor) -> Tensor:
@@ -76,43 +84,77 @@ def _scale(trace: Mapping, site_stage: str, layer: int) -> Tensor | None:
     return value.scale if isinstance(value, Quantized) else None
 
 
+def _before(trace: Mapping, stage: str, layer: int | None) -> tuple[str, Tensor] | None:
+    """The value that becomes a code at ``stage``, and the stage at which it really does."""
+    for known in (stage, CONV) if stage in READERS else (stage,):
+        value = trace.get((known, layer))
+        if value is not None:
+            return known, value
+    return None
+
+
+def _site(stage: str) -> str:
+    return {STATE: "state", HEAD: "norm"}.get(stage) or SITE_OF[stage]
+
+
+def _rule(sites: Mapping[str, RequantizationSite], stage: str) -> RoundingRule:
+    return AWAY_SATURATE if stage == STATE else sites[_site(stage)].rule
+
+
+CHANNELS_FIRST, TOKENS_FIRST = ("item", "channel", "token"), ("item", "token", "channel")
+AXES_BEFORE = {
+    "norm.before_rounding": TOKENS_FIRST, "x_proj.before_rounding": ("item", "token", "row"),
+    "hadamard.before_rounding": TOKENS_FIRST, HEAD: TOKENS_FIRST, STATE: ("item", "channel", "state"),
+}  # fmt: skip
+
+
+def place(index: Sequence[int] | None, axes: Sequence[str], where: Mapping[str, Any]) -> str:
+    """``"item 7, token 3, channel 5"``: an index in words, its item the one of ``where``; empty for no index."""
+    if index is None:
+        return ""
+    named = dict(zip(axes, index, strict=False))
+    named["item"] = where.get("item", 0) + named.get("item", 0)
+    order = ("item", "token", *(axis for axis in axes if axis not in ("item", "token")))
+    return ", ".join(f"{axis} {named[axis]}" for axis in order if axis in named)
+
+
 def flip_table(
     a: Mapping, b: Mapping, sites_a: Mapping[str, RequantizationSite], sites_b: Mapping[str, RequantizationSite],
     layers: Sequence[int], most: int = 200, **where: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """The ledger of two captures: a row per flip (at most ``most`` per layer and site), and counts per layer and site.
 
-    Counts are of all flips; ``out_of_range`` counts the values of the reference beyond the codes, flipped or not.
+    The captures may hold :data:`STATE` and :data:`HEAD` beside a trace's stages; the head stands as layer -1.  Counts
+    are of all flips; ``out_of_range`` counts the values of the reference beyond the codes, flipped or not.
     """
     rows, counts = [], []
-    for layer in layers:
-        for stage in ROUNDING_STAGES:
-            x, y = a.get((stage, layer)), b.get((stage, layer))
-            if x is None or y is None or x.shape != y.shape:
-                continue
-            site = SITE_OF[stage]
-            rules = (sites_a[site].rule, sites_b[site].rule)
-            scales = (_scale(a, stage, layer), _scale(b, stage, layer))
-            codes_a, codes_b, flipped, names = classify(x, y, rules, scales)
-            whole = rules[0].integers(x)
-            outside = int(((whole < rules[0].low) | (whole > rules[0].high)).sum())
-            counts.append(
+    places = [(stage, layer) for layer in layers for stage in (*ROUNDING_STAGES, STATE)]
+    for stage, layer in [*places, *([(HEAD, None)] if layers else [])]:
+        left, right = _before(a, stage, layer), _before(b, stage, layer)
+        if left is None or right is None or (left[0] == right[0] != stage):
+            continue
+        (stage_a, x), (stage_b, y) = left, right
+        if x.shape != y.shape:
+            continue
+        at = {**where, "layer": -1 if layer is None else layer, "site": _site(stage)}
+        rules = (_rule(sites_a, stage_a), _rule(sites_b, stage_b))
+        scales = (_scale(a, stage, layer), _scale(b, stage, layer))
+        codes_a, codes_b, flipped, names = classify(x, y, rules, scales)
+        whole = rules[0].integers(x)
+        outside = int(((whole < rules[0].low) | (whole > rules[0].high)).sum())
+        of_class = {name: names.count(name) for name in CLASSES}
+        counts.append({**at, "codes": x.numel(), "flips": len(names), **of_class, "out_of_range": outside})
+        near_a, near_b = boundary_distance(x), boundary_distance(y)
+        for index, name in list(zip(flipped.tolist(), names, strict=True))[:most]:
+            i = tuple(index)
+            rows.append(
                 {
-                    **where, "layer": layer, "site": site, "codes": x.numel(), "flips": len(names),
-                    **{name: names.count(name) for name in CLASSES}, "out_of_range": outside,
+                    **at, "place": place(i, AXES_BEFORE.get(stage, CHANNELS_FIRST), where), "before_a": float(x[i]),
+                    "before_b": float(y[i]), "code_a": int(codes_a[i]), "code_b": int(codes_b[i]),
+                    "to_boundary_a": float(near_a[i]), "to_boundary_b": float(near_b[i]), "class": name,
                 }
             )  # fmt: skip
-            near_a, near_b = boundary_distance(x), boundary_distance(y)
-            for index, name in list(zip(flipped.tolist(), names, strict=True))[:most]:
-                i = tuple(index)
-                rows.append(
-                    {
-                        **where, "layer": layer, "site": site, "index": str(i), "before_a": float(x[i]),
-                        "before_b": float(y[i]), "code_a": int(codes_a[i]), "code_b": int(codes_b[i]),
-                        "to_boundary_a": float(near_a[i]), "to_boundary_b": float(near_b[i]), "class": name,
-                    }
-                )  # fmt: skip
-    columns = [*where, "layer", "site", "index", "before_a", "before_b", "code_a", "code_b", "to_boundary_a",
+    columns = [*where, "layer", "site", "place", "before_a", "before_b", "code_a", "code_b", "to_boundary_a",
                "to_boundary_b", "class"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns), flip_counts(counts, where)
 

@@ -13,7 +13,8 @@ from ..quantized import Quantized
 from ..texts import clauses, listed, paragraph, plural, say
 from .ledger import CLASSES, flip_table
 from .result import StepResult, chart, control, share, significant
-from .tensors import difference_rows, real_values, same_values, summary_rows, token_errors
+from .rounding_sites import with_every_site
+from .tensors import difference_rows, difference_tables, real_values, same_values, summary_rows, token_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -171,12 +172,29 @@ def scan_inputs(
     for item in items:
         free_a, free_b = run.free(mode_a, item), run.free(mode_b, item)
         lock_b = run.lockstep(mode_a, mode_b, item)
+        exact_modes = run.truth_of(mode_a), run.truth_of(mode_b)
+        exact = {
+            "lockstep": tuple(run.lockstep(mode_a, mode, item) for mode in exact_modes),
+            "free run": tuple(run.free(mode, item) for mode in exact_modes),
+        }
+        every_a = with_every_site(run, free_a, mode_a, mode_a, item, chosen)
         for kind, b in (("lockstep", lock_b), ("free run", free_b)):
             where = {"run": kind, "item": item}
-            rows += difference_rows((*UPSTREAM, *TENSORS), chosen, free_a, b, (mode_a, mode_b), **where)
-            table, count = flip_table(free_a, b, *sites, chosen, **where)
+            rows += difference_rows((*UPSTREAM, *TENSORS), chosen, free_a, b, (mode_a, mode_b), exact[kind], **where)
+            every_b = with_every_site(run, b, mode_b, mode_a if kind == "lockstep" else mode_b, item, chosen)
+            table, count = flip_table(every_a, every_b, *sites, chosen, **where)
             flips.append(table)
             counts.append(count)
+            summaries += [
+                row
+                for layer in chosen
+                for stage in UPSTREAM
+                if (stage, layer) in free_a and (stage, layer) in b
+                for row in summary_rows(
+                    {"layer": layer, "tensor": stage, "item": item, "run": kind},
+                    {mode_a: free_a[stage, layer], mode_b: b[stage, layer]},
+                )
+            ]
         for layer in chosen:
             for tensor in TENSORS:
                 a = free_a.get((tensor, layer))
@@ -194,16 +212,17 @@ def scan_inputs(
                     for kind, b in (("lockstep", lock_b), ("free run", free_b)):
                         along[layer, tensor, kind] = token_errors(tensor, a, b[key]).cpu().numpy()
                 where = {"layer": layer, "tensor": tensor, "item": item}
+                summaries += summary_rows({**where, "run": "lockstep"}, {mode_a: a, mode_b: lock_b[key]})
                 summaries += summary_rows({**where, "run": "free run"}, {mode_a: a, mode_b: free_b[key]})
                 dequantized = {mode_a: real_values(a), mode_b: real_values(free_b[key])}
                 if isinstance(a, Quantized) or isinstance(free_b[key], Quantized):
                     summaries += summary_rows({**where, "run": "free run, dequantized"}, dequantized)
-    differences = pd.DataFrame(rows)
+    differences, ulps = difference_tables(rows)
     ledger = pd.concat(flips, ignore_index=True) if flips else pd.DataFrame()
     by_site = pd.concat(counts, ignore_index=True) if counts else pd.DataFrame(columns=["run", "site", *CLASSES])
     frames = {
-        "Summaries": pd.DataFrame(summaries), "Differences": differences, "Code flips by site": by_site,
-        "Ledger of code flips": ledger,
+        "Summaries": pd.DataFrame(summaries), "Differences": differences, "Distances in ULP or codes": ulps,
+        "Code flips by site": by_site, "Ledger of code flips": ledger,
     }  # fmt: skip
     status, verdict, numbers = _judge(differences, unequal_in_lockstep, by_site, mode_a, mode_b)
     return ScanInputsResult(

@@ -10,12 +10,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..compare import Difference, closer_to, difference, summarize
+from ..compare import ULP_BINS, Difference, closer_to, difference, summarize
 from ..quantized import Quantized
+from .ledger import place
 
-__all__ = ["difference_rows", "mode_name", "real_values", "same_values", "summary_rows", "worst"]
+__all__ = ["difference_rows", "difference_tables", "mode_name", "real_values", "same_values", "summary_rows", "worst"]
 
 Value = Quantized | Tensor
+LOGITS = "logits"
 
 
 def real_values(x: Value) -> Tensor:
@@ -50,12 +52,6 @@ def summary_rows(where: dict[str, Any], modes: dict[str, Value | None]) -> list[
     return rows
 
 
-def _place(first: Sequence[int] | None, axes: Sequence[str]) -> str:
-    if first is None:
-        return ""
-    return ", ".join(f"{name} {index}" for name, index in zip(axes, first, strict=False))
-
-
 AXES = {
     "scan.y": ("item", "token", "channel"), "hadamard": ("item", "token", "channel"),
     "out_proj": ("item", "token", "channel"), "residual": ("item", "token", "channel"),
@@ -63,6 +59,10 @@ AXES = {
     "scan.B": ("item", "group", "state", "token"), "scan.C": ("item", "group", "state", "token"),
 }  # fmt: skip
 DEFAULT_AXES = ("item", "channel", "token")
+
+
+ULPS = "ulps"
+"""Key under which a row carries its histogram, until :func:`difference_tables` takes it out."""
 
 
 def difference_row(
@@ -73,11 +73,11 @@ def difference_row(
     d: Difference = difference(a, b)
     row = {
         **where, "stage": stage, "equal": d.equal, "elements": d.elements, "differing": d.differing, "share": d.share,
-        "first_difference": _place(d.first, AXES.get(stage, DEFAULT_AXES)),
+        "first_difference": place(d.first, AXES.get(stage, DEFAULT_AXES), where),
         "first_a": d.first_values[0] if d.first_values else math.nan,
         "first_b": d.first_values[1] if d.first_values else math.nan,
         "max_abs": d.max_abs, "mean_abs": d.mean_abs, "error_rms": d.relative_rms, "sqnr_db": d.sqnr_db,
-        "cosine": d.cosine, "max_ulp": math.nan if d.max_ulp is None else d.max_ulp, "note": d.note,
+        "cosine": d.cosine, "max_ulp": math.nan if d.max_ulp is None else d.max_ulp, "note": d.note, ULPS: d.ulps,
     }  # fmt: skip
     if truths is not None:
         value_a, value_b = real_values(a), real_values(b)
@@ -93,18 +93,37 @@ def difference_rows(
     stages: Iterable[str], layers: Sequence[int | None], a: dict, b: dict, names: tuple[str, str],
     truth: tuple[dict, dict] | None = None, **where: Any,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Rows for every (layer, stage) that both captured; ``truth``: captures of each mode with the FP64 scan."""
+    """Rows for every (layer, stage) that both captured, the logits once as layer -1.
+
+    ``truth``: captures of each mode with the FP64 scan.
+    """
+    stages = tuple(stages)
+    places = [(stage, layer) for layer in layers for stage in stages if stage != LOGITS]
     rows = []
-    for layer in layers:
-        for stage in stages:
-            key = (stage, None if stage == "logits" else layer)
-            if key in a and key in b:
-                exact = None
-                if truth is not None and key in truth[0] and key in truth[1]:
-                    exact = (real_values(truth[0][key]), real_values(truth[1][key]))
-                at = {**where, "layer": -1 if layer is None else layer}
-                rows.append(difference_row(stage, at, a[key], b[key], names, exact))
+    for key in [*places, *([(LOGITS, None)] if layers and LOGITS in stages else [])]:
+        if key in a and key in b:
+            exact = None
+            if truth is not None and key in truth[0] and key in truth[1]:
+                exact = (real_values(truth[0][key]), real_values(truth[1][key]))
+            at = {**where, "layer": -1 if key[1] is None else key[1]}
+            rows.append(difference_row(key[0], at, a[key], b[key], names, exact))
     return rows
+
+
+def difference_tables(rows: Sequence[dict[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of :func:`difference_rows` as a table, and their histograms as another.
+
+    A histogram counts distances in ULP of the tensor's own dtype, in codes for INT8; a row without a difference, or of
+    two dtypes, has none.
+    """
+    table = pd.DataFrame([{key: value for key, value in row.items() if key != ULPS} for row in rows])
+    where = ("run", "item", "layer", "stage", "elements")
+    counted = [
+        {**{key: row[key] for key in where if key in row}, **row[ULPS]}
+        for row in rows
+        if row.get(ULPS) and row["differing"]
+    ]
+    return table, pd.DataFrame(counted, columns=[*where, *ULP_BINS])
 
 
 def worst(table: pd.DataFrame, column: str) -> pd.Series | None:
