@@ -12,7 +12,6 @@
     amplifiers(run, "0", "2-1")              where a rounding becomes a difference
     answer_tracing(run, "0", "2-1")          which stage of which layer turns an answer
     summary([...])                           one verdict
-    against("0", "2-1", modes, result, make)   one step's views for every mode against the reference
 
 Every result is frozen and has ``verdict``, ``status``, ``table()``, ``tables()``, ``figure()``, ``figures()``,
 ``view_data()`` and ``to_json()``.
@@ -25,7 +24,6 @@ from .dequantization import Dequantization, dequantization
 from .error_budget import ErrorBudget, error_budget
 from .inside_the_scan import InsideTheScan, inside_the_scan
 from .is_it_real import IsItReal, is_it_real
-from .pairs import Pairs, against, pairs
 from .result import StepResult
 from .scan_inputs import ScanInputsResult, scan_inputs
 from .scan_outputs import ScanOutputs, scan_outputs
@@ -41,7 +39,6 @@ __all__ = [
     "ErrorBudget",
     "InsideTheScan",
     "IsItReal",
-    "Pairs",
     "ScanInputsResult",
     "ScanOutputs",
     "StateQuantization",
@@ -49,7 +46,6 @@ __all__ = [
     "Verdict",
     "Workbook",
     "WorkbookError",
-    "against",
     "amplifiers",
     "answer_tracing",
     "causes",
@@ -59,7 +55,6 @@ __all__ = [
     "exit_code",
     "inside_the_scan",
     "is_it_real",
-    "pairs",
     "scan_inputs",
     "scan_outputs",
     "state_quantization",

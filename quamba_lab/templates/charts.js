@@ -31,7 +31,7 @@ lab.charts = (function () {
     const height = bottom + (numeric ? 24 : lab.bottomRoom(labels, slot)) + (x.label ? 24 : 6);
     const svg = canvas(figure, width, height, chart.title);
     const all = drawn.flatMap((s) => [...(s.values || []), ...(s.low || []), ...(s.high || [])]);
-    const y = scaleFor(all, axis.scale === "log", bottom, TOP, bars);
+    const y = scaleFor(bars && axis.scale === "log" ? [...all, ...all.filter((v) => v > 0).map((v) => v / 3)] : all, axis.scale === "log", bottom, TOP, bars);
     yAxis(svg, y, axis, bottom, width);
     const xs = numeric ? scaleFor(labels, x.scale === "log", LEFT + 8, width - RIGHT - 8) : null;
     const at = (i) => (numeric ? xs.map(labels[i]) : LEFT + slot * (i + 0.5));
@@ -62,10 +62,11 @@ lab.charts = (function () {
     el("path", { d, fill, opacity: s.name === "floor" || s.name === "bound" ? 0.4 : 0.18 }, svg);
   }
 
+  // On a logarithmic axis a bar needs some length for the smallest value, and none for zero.
   function rectangles(svg, s, index, { drawn, labels, slot, at, y, axis, bottom }) {
     const both = drawn.filter((t) => t.values), width = Math.min(44, slot * 0.8 / both.length), k = both.indexOf(s);
     s.values.forEach((v, i) => {
-      if (!finite(v)) return;
+      if (!finite(v) || (axis.scale === "log" && v <= 0)) return;
       const base = axis.scale === "log" ? bottom : y.map(0), top = y.map(v);
       const bar = el("rect", { x: at(i) + (k - both.length / 2) * width, width: Math.max(1, width - 2), y: Math.min(top, base), height: Math.max(1, Math.abs(base - top)), fill: colour(s, index), rx: 2 }, svg);
       el("title", {}, bar, `${nameOf(s)} ${short(labels[i])}: ${short(v)}`);

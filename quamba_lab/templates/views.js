@@ -66,6 +66,8 @@
     };
   }
 
+  const empty = (frame) => !["series", "rows", "tokens"].some((part) => frame[part] && frame[part].length);
+
   function draw(view) {
     const width = Math.max(290, Math.min(860, view.charts.clientWidth - 36));
     view.charts.style.minHeight = `${view.charts.offsetHeight}px`; // the page must not jump while it is drawn anew
@@ -76,7 +78,7 @@
       const figure = el("figure", { "data-chart": chart.name, "data-frame": key }, view.charts);
       el("h4", {}, figure, chart.title);
       const frame = chart.frames[key];
-      if (!frame) { el("figcaption", {}, figure, chart.missing || words.missing); continue; }
+      if (!frame || empty(frame)) { el("figcaption", {}, figure, (frame && frame.note) || chart.missing || words.missing); continue; }
       const svg = DRAW[chart.kind](figure, chart, frame, view.pick, width);
       const alt = frame.alt || (key === view.first[chart.name] ? chart.alt : "");
       const caption = el("figcaption", {}, figure, [alt, frame.note].filter(Boolean).join(" "));
