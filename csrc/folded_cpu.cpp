@@ -133,7 +133,8 @@ void recurrence(const Problem& q, const Lanes& lanes, const float* B, const floa
     Pair pairs[K][kSteps / 2];
     const auto sixteen = [&](int64_t start, int count) {
         for (int s = 0; s < kSteps; s += 2)
-            for (int k = 0; k < K; ++k) {
+#pragma GCC unroll 4
+            for (int k = 0; k < K; ++k) {  // unrolled, so that the states stay in registers
                 const Row first = s < count ? one(k, start + s) : zero();
                 pairs[k][s / 2] = join(first, s + 1 < count ? one(k, start + s + 1) : zero());
             }
