@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Step 1. Is the difference real?
 #
-# The plan asks: run modes 0, 2-1 and 2-2 on the same task with the same limit; if 2-2 scores 36 % as well, the PyTorch scan is to blame.
+# The debug plan's first step asks: run modes 0, 2-1 and 2-2 on the same task with the same number of items; if 2-2 scores 36 % as well, the PyTorch scan itself is to blame, its cause 1. (A *mode* is one way to run the same quantized layer: mode 0 with the CUDA scan, 2-1 and 2-2 with a PyTorch scan on INT8 and on FP32 inputs.)
 #
 # Two percent of a hundred items are two items. The modes answer the *same* items, so what counts is not the two accuracies but the items on which they differ. When $b$ items are right only in mode A and $c$ only in mode B, an honest coin explains the split with probability
 #
 # $$p = \min\Big(1,\; 2 \sum_{k=0}^{\min(b,c)} \binom{b+c}{k} 2^{-(b+c)}\Big),$$
 #
-# which is McNemar's exact test. With $b = 2$ and $c = 0$ it gives $p = 0.5$. The probability of the target word is a finer instrument than right or wrong, so a paired test on each item's log-probability stands beside it.
+# which is McNemar's exact test. With $b = 2$ and $c = 0$ it gives $p = 0.5$. The probability of the target word is a finer instrument than right or wrong, so a paired test on each item's log-probability (natural logarithm, in nats) stands beside it. Several pairs of modes are tested at once; the p-values marked *Holm* are corrected for that.
 
 # %% tags=["parameters"]
 model: str = "demo"  # demo, or the folder of a prepared model

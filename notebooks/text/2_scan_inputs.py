@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Step 2. Do both scans receive the same inputs?
 #
-# The plan asks for shape, dtype, range, mean, standard deviation and scale of `u` in modes 0 and 2-1, and the same of the dequantized values. It expects them to be identical.
+# The debug plan's second step asks for shape, dtype, range, mean, standard deviation and scale of `u`, the scan's main input, in modes 0 and 2-1, and the same of the dequantized values. It expects them to be identical: then the first two differences of its stage table (what is handed on after conv1d, and what the scan receives) are no cause.
 #
 # Two questions hide in this one. In a **free run** each mode runs the whole model, so a difference made in one layer reaches the inputs of all later ones. In **lockstep** every layer of mode B is given mode A's input, so only what that layer itself adds is left. A mode that is innocent up to the scan shows no difference in lockstep at any layer, whatever the free run looks like.
 #
-# INT8 tensors are compared as codes first and as values second: two tensors can hold the same codes under different scales, and the other way round.
+# INT8 tensors are compared as codes first and as values second: two tensors can hold the same codes under different scales, and the other way round. A **code flip** is a value that two modes round to different codes; each is traced to its reason: a tie between two codes, a clipped value, another scale, or an input that differed already (upstream).
 
 # %% tags=["parameters"]
 model: str = "demo"  # demo, or the folder of a prepared model

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Step 3. Do both scans turn codes into the same values?
 #
-# The plan asks four things about the dequantization inside the scan: (a) is it always `float(code) * scale`, (b) are scales applied first or last, (c) is there a clamp to ±127, (d) is the type conversion the same?
+# The debug plan's third step tests its cause 2, the way scales are applied. It asks four things about the dequantization (a code becomes a number again: code times scale) inside the scan: (a) is it always `float(code) * scale`, (b) are scales applied first or last, (c) is there a clamp to ±127, (d) is the type conversion the same?
 #
 # An INT8 operand has 256 codes. So nothing needs to be sampled and nothing believed: every scan is given inputs that let the value of one operand come out by itself, for each of the 256 codes, at each layer's own scale. Only the outputs of the scan are used, never its source.
 #

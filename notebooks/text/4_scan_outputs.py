@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Step 4. How far apart are the scans' outputs?
 #
-# The plan asks for shape, dtype, range, mean and standard deviation of `y` in each mode, and the largest and the mean absolute difference from the reference mode.
+# The debug plan's fourth step asks for shape, dtype, range, mean and standard deviation of `y`, the scan's output, in each mode, and the largest and the mean absolute difference from the reference mode.
 #
 # A difference has no size by itself. Two rulers are laid beside it. The first is the **floor**: what the same arithmetic changes when it is legally reordered (another batch split, another chunk size, another order of a sum). Nothing below the floor can be blamed on anybody. The second is the **oracle**, the same recurrence in float64: it says which of two modes is nearer to the truth, not just how far they are apart.
 #
-# Errors are divided by the RMS of `y`. A relative error per element would mostly measure how near to zero an element happens to be.
+# In a *free run* each mode runs the whole model and differences add up; in *lockstep* every layer of mode B gets mode A's input, so that only what its scan adds is left. Errors are divided by the RMS of `y`. A relative error per element would mostly measure how near to zero an element happens to be. A *ULP*, a unit in the last place, is the step from one floating-point number to the next.
 
 # %% tags=["parameters"]
 model: str = "demo"  # demo, or the folder of a prepared model

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Step 5. Which operation inside the scan makes the difference?
 #
-# The plan asks to walk through the scan (dequantize, recurrence, output) and to find the first place where the PyTorch scan introduces an error.
+# The debug plan's fifth step asks to walk through the scan (dequantize, recurrence, output) and to find the first place where the PyTorch scan introduces an error. Its causes 1 (the scan itself), 3 (quantization of the state) and 4 (order of the operations) are told apart here.
 #
 # For each channel $d$ and state $n$ the scan computes
 #
@@ -77,7 +77,7 @@ notebook.show_figures(budget, ["budget", "half-life"])
 # %% [markdown]
 # ## Can quantization of the state explain it?
 #
-# The plan's third suspect. The state is rounded never, at the end, every 16 tokens or every token, by three rules and with four scales, first in the scan alone, then in the whole model.
+# The plan's cause 3. The state is rounded never, at the end, every 16 tokens or every token, by three rules and with four scales, first in the scan alone, then in the whole model.
 
 # %%
 state = steps.state_quantization(
