@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .texts import LANGUAGES, set_language, texts
+
 __all__ = ["main"]
 
 FINE, FAULT, USAGE, UNFINISHED = 0, 1, 2, 3
@@ -28,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        set_language(getattr(options, "lang", LANGUAGES[0]))
         return options.run(options)
     except KeyboardInterrupt:
         print("quamba-lab: interrupted", file=sys.stderr)
@@ -79,14 +82,19 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", type=Path, default=Path("reports"), help="the report's folder (default: reports)")
     sub.add_argument("--jobs", type=int, default=None, help="notebooks side by side (default: one per core)")
     sub.add_argument("--timeout", type=float, default=900.0, help="seconds a notebook may take (default: 900)")
-    sub.add_argument("--lang", default="en", help="language of the report (default: en)")
+    _language_option(sub)
     sub.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="only: what changed between two")
 
     sub = command("compare", _compare, "the steps of the debug plan for two modes, on the terminal")
     _model_options(sub, task_flag="--task")
     _mode_options(sub)
     sub.add_argument("--steps", nargs="+", type=int, default=[1, 2, 3, 4, 5], metavar="N", help="which of 1 to 5")
+    _language_option(sub)
     _json_option(sub)
+
+    sub = command("notebooks", _notebooks, "write the workbook's notebooks, in English or in Chinese, into a folder")
+    sub.add_argument("folder", type=Path, help="the folder, which must not hold them already")
+    _language_option(sub)
 
     sub = command("diagnose", _diagnose, "name the operation that is at fault in a scan")
     sub.add_argument("--scan", required=True, help="a registered name, or mypackage.module:function")
@@ -130,6 +138,10 @@ def _mode_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--mode_a", default="", help="the reference mode (default: the first)")
     sub.add_argument("--mode_b", default="", help="the mode in question (default: the environment flags', else 2-1)")
     sub.add_argument("--seed", type=int, default=0, help="seed of every random choice (default: 0)")
+
+
+def _language_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--lang", default="en", help="the language of what is written: en or zh (default: en)")
 
 
 def _json_option(sub: argparse.ArgumentParser) -> None:
@@ -210,19 +222,29 @@ def _compare(options: argparse.Namespace) -> int:
         raise UsageError(f"--steps has {unknown[0]}: the debug plan's steps are 1 to 5")
     settings = check(
         model=options.model, task=options.task, modes=options.modes, mode_a=options.mode_a, mode_b=options.mode_b,
-        limit=options.limit, seed=options.seed, device=options.device,
+        limit=options.limit, seed=options.seed, device=options.device, lang=options.lang,
     )  # fmt: skip
     from .notebook import open_workbook
     from .steps import compare_modes, exit_code
 
-    results = []
+    results, words = [], texts(settings.lang)
     chosen = tuple(dict.fromkeys(options.steps))
     for result in compare_modes(open_workbook(settings), settings.mode_a, settings.mode_b, chosen):
-        print(f"step {result.STEP}: {result.status}\n  {result.verdict}", flush=True)
+        status = words.get(f"status.{result.status}", result.status)
+        print(f"{words('compare.step')} {result.STEP}: {status}\n  {result.verdict}", flush=True)
         results.append(result)
     steps = {str(result.STEP): result.to_json() for result in results}
     _write_json(options.json, {"schema": 1, "settings": settings.public(), "steps": steps})
     return exit_code(results)
+
+
+def _notebooks(options: argparse.Namespace) -> int:
+    from .sweep import notebooks
+    from .translate import write_notebooks
+
+    for path in write_notebooks(notebooks(), options.folder, options.lang):
+        print(path)
+    return FINE
 
 
 def _scan(name: str) -> Callable | str:

@@ -20,6 +20,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from traitlets import default
 
 from .files import write_text
+from .texts import LANGUAGES, say, set_language
 
 __all__ = ["IPCKernelManager", "execute"]
 
@@ -45,6 +46,8 @@ class IPCKernelManager(AsyncKernelManager):
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any], status: Path) -> dict[str, Any]:
     """Run ``notebook`` and write ``output``; returns (and keeps in ``status``) the state, a reason and cell counts."""
+    if parameters.get("lang") in LANGUAGES:
+        set_language(parameters["lang"])
     state: dict[str, Any] = {"status": "running", "reason": "", "cells_done": 0, "cells": 0}
 
     def keep(**changes: Any) -> None:
@@ -63,11 +66,11 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any], status: Pa
     except papermill.PapermillExecutionError as error:
         keep(status="failed", reason=f"{error.ename}: {error.evalue}")
     except DeadKernelError:
-        keep(status="killed", reason="The kernel died, perhaps for want of memory.")
+        keep(status="killed", reason=say("The kernel died, perhaps for want of memory."))
     except CellTimeoutError:
-        keep(status="timed out", reason="A cell took longer than it may.")
+        keep(status="timed out", reason=say("A cell took longer than it may."))
     except KeyboardInterrupt:
-        keep(status="interrupted", reason="It was told to stop.")
+        keep(status="interrupted", reason=say("It was told to stop."))
     else:
         keep(status="done", cells_done=state["cells"])
     return state

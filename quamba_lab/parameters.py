@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .texts import LANGUAGES
+from .texts import LANGUAGES, say
 
 __all__ = ["DEFAULT_MODES", "ParameterError", "Settings", "check", "check_mode", "injected", "plan_flags"]
 
@@ -58,7 +58,15 @@ def plan_flags(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def _typed(name: str, value: Any, kind: type, hint: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, kind):
-        raise ParameterError(f"{name} is {value!r}, a {type(value).__name__}: expected {hint}")
+        raise ParameterError(
+            say(
+                "{name} is {value}, a {kind}: expected {hint}",
+                name=name,
+                value=f"{value!r}",
+                kind=type(value).__name__,
+                hint=hint,
+            )
+        )
     return value
 
 
@@ -66,16 +74,31 @@ def check_mode(name: str, value: Any) -> str:
     """``value`` if it names a mode; ``name`` is what the message calls it.  Raises :class:`ParameterError`."""
     from .modes import MODES
 
-    _typed(name, value, str, f"a mode's name as a string, one of {', '.join(MODES)}")
+    _typed(name, value, str, say("a mode's name as a string, one of {modes}", modes=", ".join(MODES)))
     if value not in MODES:
-        raise ParameterError(f"{name} is {value!r}, which is no mode: choose one of {', '.join(MODES)}")
+        raise ParameterError(
+            say(
+                "{name} is {value}, which is no mode: choose one of {modes}",
+                name=name,
+                value=f"{value!r}",
+                modes=", ".join(MODES),
+            )
+        )
     return value
 
 
 def _list(name: str, value: Any, kind: type, hint: str) -> tuple[Any, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ParameterError(f"{name} is {value!r}, a {type(value).__name__}: expected a list of {hint}")
-    return tuple(_typed(f"an entry of {name}", entry, kind, hint) for entry in value)
+        raise ParameterError(
+            say(
+                "{name} is {value}, a {kind}: expected a list of {hint}",
+                name=name,
+                value=f"{value!r}",
+                kind=type(value).__name__,
+                hint=hint,
+            )
+        )
+    return tuple(_typed(say("an entry of {name}", name=name), entry, kind, hint) for entry in value)
 
 
 def check(
@@ -102,9 +125,9 @@ def check(
     """
     from .modes import Mode
 
-    _typed("model", model, str, "'demo' or the path of a model folder")
-    _typed("task", task, str, "'lambada_demo' or the path of a .jsonl file")
-    chosen = tuple(check_mode("an entry of modes", name) for name in _list("modes", modes, str, "mode names"))
+    _typed("model", model, str, say("'demo' or the path of a model folder"))
+    _typed("task", task, str, say("'lambada_demo' or the path of a .jsonl file"))
+    chosen = tuple(check_mode(say("an entry of modes"), name) for name in _list("modes", modes, str, "mode names"))
     flags = plan_flags()
     named = Mode.from_environment().name if flags else None
     reference = check_mode("mode_a", mode_a) if mode_a != "" else (chosen or DEFAULT_MODES)[0]
@@ -115,30 +138,47 @@ def check(
     else:
         candidates = [name for name in chosen or DEFAULT_MODES if name != reference]
         if not candidates:
-            raise ParameterError(f"modes is {list(chosen)}: two different modes are needed to compare, add one")
+            raise ParameterError(
+                say("modes is {value}: two different modes are needed to compare, add one", value=list(chosen))
+            )
         suspect = "2-1" if "2-1" in candidates else candidates[-1]
     if suspect == reference:
-        raise ParameterError(f"mode_a and mode_b are both {suspect!r}: choose two different modes to compare")
+        raise ParameterError(
+            say("mode_a and mode_b are both {suspect}: choose two different modes to compare", suspect=f"{suspect!r}")
+        )
     every = tuple(dict.fromkeys((*(chosen or DEFAULT_MODES), reference, suspect)))
 
-    _typed("limit", limit, int, "a whole number of items, at least 1")
+    _typed("limit", limit, int, say("a whole number of items, at least 1"))
     size = _task_size(task) if task_size is None else task_size
     if not 1 <= limit <= size:
-        raise ParameterError(f"limit is {limit}: the task has {size} items, choose 1 to {size}")
-    _typed("item", item, int, f"the number of an item, 0 to {limit - 1}")
+        raise ParameterError(
+            say("limit is {limit}: the task has {size} items, choose 1 to {size}", limit=limit, size=size)
+        )
+    _typed("item", item, int, say("the number of an item, 0 to {last}", last=limit - 1))
     if not 0 <= item < limit:
-        raise ParameterError(f"item is {item}: with limit {limit} the items are 0 to {limit - 1}")
-    _typed("seed", seed, int, "a whole number, at least 0")
+        raise ParameterError(
+            say("item is {item}: with limit {limit} the items are 0 to {last}", item=item, limit=limit, last=limit - 1)
+        )
+    _typed("seed", seed, int, say("a whole number, at least 0"))
     if seed < 0:
-        raise ParameterError(f"seed is {seed}: choose a whole number, at least 0")
+        raise ParameterError(say("seed is {seed}: choose a whole number, at least 0", seed=seed))
 
     count = _layer_count(model) if layer_count is None else layer_count
     picked = _list("layers", layers, int, "layer numbers")
     for layer in picked:
         if not 0 <= layer < count:
-            raise ParameterError(f"layer {layer} is out of range: the model has {count} layers, 0 to {count - 1}")
+            raise ParameterError(
+                say(
+                    "layer {layer} is out of range: the model has {count} layers, 0 to {last}",
+                    layer=layer,
+                    count=count,
+                    last=count - 1,
+                )
+            )
     if lang not in LANGUAGES:
-        raise ParameterError(f"lang is {lang!r}: choose one of {', '.join(LANGUAGES)}")
+        raise ParameterError(
+            say("lang is {lang}: choose one of {languages}", lang=f"{lang!r}", languages=", ".join(LANGUAGES))
+        )
     return Settings(
         model, task, every, reference, suspect, limit, tuple(dict.fromkeys(picked)) or tuple(range(count)), item, seed,
         _device(device), lang, flags,
@@ -164,9 +204,14 @@ def _device(device: Any) -> str:
     _typed("device", device, str, "'cpu' or 'cuda'")
     kind = device.split(":")[0]
     if kind not in ("cpu", "cuda"):
-        raise ParameterError(f"device is {device!r}: choose 'cpu' or 'cuda'")
+        raise ParameterError(say("device is {device}: choose 'cpu' or 'cuda'", device=f"{device!r}"))
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ParameterError(f"device is {device!r}, but torch sees no GPU: choose 'cpu', or see `quamba-lab doctor`")
+        raise ParameterError(
+            say(
+                "device is {device}, but torch sees no GPU: choose 'cpu', or see `quamba-lab doctor`",
+                device=f"{device!r}",
+            )
+        )
     return device
 
 

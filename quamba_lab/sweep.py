@@ -25,8 +25,10 @@ from tqdm import tqdm
 
 from .manifest import Manifest, Run, versions
 from .parameters import Settings
+from .texts import LANGUAGES, language, say
+from .translate import translated
 
-__all__ = ["NOTEBOOKS", "Outcome", "SweepError", "notebooks", "sweep"]
+__all__ = ["NOTEBOOKS", "Outcome", "SweepError", "notebooks", "reproduction", "sweep"]
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 LAST = "0_summary"
@@ -86,8 +88,6 @@ def sweep(
     ``jobs``: notebooks at a time, by default one per core; ``timeout``: seconds for each.
     Raises :class:`SweepError` before anything runs when the report could not be written.
     """
-    from .report import write_report
-
     output = Path(output).absolute()
     if jobs is not None and jobs < 1:
         raise SweepError(f"jobs is {jobs}: choose at least 1")
@@ -96,18 +96,45 @@ def sweep(
     found = notebooks(folder)
     partial = _workplace(output)
     manifest = Manifest(
-        command or shlex.join(["quamba-lab", *sys.argv[1:]]), settings.public(), {name: Run(name) for name in found},
+        command or reproduction(settings), settings.public(), {name: Run(name) for name in found},
         started=_now(), versions=versions(),
     )  # fmt: skip
+    with language(settings.lang):
+        verdict = _run_and_report(settings, manifest, found, partial, output, jobs or _cores(), timeout)
+    return Outcome(output, manifest, verdict)
+
+
+def _run_and_report(
+    settings: Settings, manifest: Manifest, found: dict[str, Path], partial: Path, output: Path, jobs: int,
+    timeout: float,
+) -> dict[str, Any]:
+    """Run the notebooks, write the report into ``partial`` and put it in its place; returns the verdict."""
+    from .report import write_report
+
     try:
-        _Runner(settings, manifest, partial, jobs or _cores(), timeout).run(found)
+        _Runner(settings, manifest, partial, jobs, timeout).run(found)
         manifest.finished = _now()
         manifest.write(partial / "manifest.json")
         verdict = write_report(partial, manifest, settings)
         _replace(partial, output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Outcome(output, manifest, verdict)
+    return verdict
+
+
+def reproduction(settings: Settings) -> str:
+    """The command that makes this report again, with everything that a verdict depends on, from any folder."""
+    words = [f"{flag}={value}" for flag, value in settings.flags.items()]
+    words += ["quamba-lab", "report", "--model", _place(settings.model), "--task", _place(settings.task), "--modes"]
+    words += [*settings.modes, "--mode_a", settings.mode_a, "--mode_b", settings.mode_b]
+    for name in ("limit", "seed", "device", "lang"):
+        words += [f"--{name}", str(getattr(settings, name))]
+    return shlex.join(words)
+
+
+def _place(name: str) -> str:
+    """A folder or a file by its whole path; a name such as ``demo`` as it is."""
+    return str(Path(name).resolve()) if os.sep in name or Path(name).suffix == ".jsonl" else name
 
 
 def _cores() -> int:
@@ -171,14 +198,14 @@ class _Runner:
             self._run_all({name: path for name, path in found.items() if name == LAST}, bar)
         except KeyboardInterrupt:
             for name in list(self.running):
-                self._stop(name, "interrupted", "Somebody stopped the run.")
+                self._stop(name, "interrupted", say("Somebody stopped the run."))
             for run in self.manifest.runs.values():
                 if run.status in ("not started", "running"):
-                    run.status, run.reason = "interrupted", "Somebody stopped the run before this notebook began."
+                    run.status, run.reason = "interrupted", say("Somebody stopped the run before this notebook began.")
         finally:
             bar.close()
             for name in list(self.running):
-                self._stop(name, "killed", "The run ended.")
+                self._stop(name, "killed", say("The run ended."))
             shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _environment(self) -> dict[str, str]:
@@ -200,9 +227,12 @@ class _Runner:
                     self._finish(name)
                     bar.update()
                 elif time.monotonic() - began > self.timeout:
-                    self._stop(name, "timed out", f"It took longer than the {self.timeout:g} seconds it may take.")
+                    self._stop(name, "timed out", self._too_long())
                     bar.update()
             bar.set_postfix_str(", ".join(self._progress(name) for name in self.running))
+
+    def _too_long(self) -> str:
+        return say("It took longer than the {seconds} seconds it may take.", seconds=f"{self.timeout:g}")
 
     def _progress(self, name: str) -> str:
         state = self._state(name)
@@ -232,8 +262,12 @@ class _Runner:
         run = self.manifest.runs[name]
         run.status = "running"
         self.manifest.write(self.folder / "manifest.json")
+        source = path
+        if self.settings.lang != LANGUAGES[0]:  # a reader of the page reads its prose in the language of the report
+            source = self.scratch / f"{name}.ipynb"
+            source.write_text(translated(path, self.settings.lang), encoding="utf-8")
         job = {
-            "notebook": str(path), "output": str(self.executed / f"{name}.ipynb"),
+            "notebook": str(source), "output": str(self.executed / f"{name}.ipynb"),
             "parameters": self._parameters(path), "status": str(self.scratch / f"{name}.status.json"),
         }  # fmt: skip
         job_file = self.scratch / f"{name}.job.json"
@@ -257,10 +291,12 @@ class _Runner:
         elif told != "running":
             run.status, run.reason = told, state.get("reason", "")
         elif process.returncode < 0:
-            run.status, run.reason = "killed", f"Signal {-process.returncode} ended it."
+            run.status, run.reason = "killed", say("Signal {number} ended it.", number=-process.returncode)
         else:
             run.status = "failed"
-            run.reason = f"It ended with exit code {process.returncode} and no word; see logs/{name}.log."
+            run.reason = say(
+                "It ended with exit code {code} and no word; see logs/{name}.log.", code=process.returncode, name=name
+            )
         self.manifest.write(self.folder / "manifest.json")
 
     def _stop(self, name: str, status: str, reason: str) -> None:
