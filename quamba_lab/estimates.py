@@ -6,6 +6,7 @@ A difference is always B - A, with A the reference.  Log-probabilities are natur
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +93,7 @@ def accuracy(correct: ArrayLike, level: float = 0.95) -> Estimate:
 
 
 def mean_interval(x: ArrayLike, level: float = 0.95, seed: int = 0, statistic=np.mean) -> Interval:
-    """BCa bootstrap interval of a statistic over items (scipy ``bootstrap``).
+    """BCa bootstrap interval of a statistic over items (scipy ``bootstrap``), percentile where BCa is not defined.
 
     A constant sample gives a point; fewer than two items, or a value that is not finite, give NaN ends.
     """
@@ -102,11 +103,16 @@ def mean_interval(x: ArrayLike, level: float = 0.95, seed: int = 0, statistic=np
     if np.ptp(values) == 0:
         point = float(statistic(values))
         return Interval(point, point, level)
-    result = stats.bootstrap(
-        (values,), statistic, n_resamples=RESAMPLES, confidence_level=level, method="BCa", vectorized=True,
-        batch=250, random_state=np.random.default_rng(seed),
-    ).confidence_interval  # fmt: skip
-    return Interval(float(result.low), float(result.high), level)
+    for method in ("BCa", "percentile"):  # where nearly all items are equal, BCa is not defined
+        with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+            warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+            found = stats.bootstrap(
+                (values,), statistic, n_resamples=RESAMPLES, confidence_level=level, method=method, vectorized=True,
+                batch=250, random_state=np.random.default_rng(seed),
+            ).confidence_interval  # fmt: skip
+        if np.isfinite([found.low, found.high]).all():
+            break
+    return Interval(float(found.low), float(found.high), level)
 
 
 def perplexity(log_probability: ArrayLike, level: float = 0.95, seed: int = 0) -> Estimate:

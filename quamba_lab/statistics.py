@@ -128,6 +128,8 @@ class PairedLogProbability:
 
 
 def _effect(x: NDArray, axis: int = -1) -> NDArray:
+    if x.shape[axis] < 2:  # scipy's jackknife leaves one item of two
+        return np.zeros_like(np.mean(x, axis=axis))
     spread = np.std(x, axis=axis, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(spread > 0, np.mean(x, axis=axis) / spread, 0.0)

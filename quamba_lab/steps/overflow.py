@@ -23,7 +23,7 @@ from ..compare import relative_rms
 from ..model import QuantizedMamba
 from ..sites import Round
 from ..tasks import Task, evaluate
-from ..texts import say
+from ..texts import listed, plural, say
 from .result import significant
 from .workbook import Workbook
 
@@ -264,13 +264,13 @@ def _sentence(
             "{largest} codes from zero, and only 127.5 would wrap around.",
             codes=codes, items=items, largest=significant(numbers["largest"], 4),
         )  # fmt: skip
-    layers = ", ".join(map(str, numbers["layers_hit"]))
-    own = effects.iloc[0]
+    own, layers = effects.iloc[0], numbers["layers_hit"]
+    where = plural(len(layers), "layer {names}", "layers {names}", names=listed(map(str, layers)))
     return say(
         "The unclamped cast after the Hadamard wraps {wrapped} of {codes} values around, in {hit} of {items} items "
-        "(mode {mode}; layers {layers}), a fault of the published layer in every mode: with a clamp there instead, "
+        "(mode {mode}; {layers}), a fault of the published layer in every mode: with a clamp there instead, "
         "these items' log-probability moves by {rms} nats (RMS), {gained} answers become right and {lost} wrong.",
         wrapped=f"{numbers['wrapped'][mode]:,}", codes=codes, hit=f"{len(counts.hit):,}", items=items, mode=mode,
-        layers=layers, rms=significant(own["rms_log_probability"]), gained=f"{own['gained']:,}",
+        layers=where, rms=significant(own["rms_log_probability"]), gained=f"{own['gained']:,}",
         lost=f"{own['lost']:,}",
     )  # fmt: skip

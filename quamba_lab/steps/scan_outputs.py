@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
-from ..compare import ULP_BINS, difference, relative_rms
-from ..quantized import Quantized
-from ..scans.oracle import oracle_float64
-from ..texts import paragraph, plural, say
+from .. import statistics as st
+from ..compare import ULP_BINS
+from ..texts import clauses, paragraph, plural, say
 from ..thresholds import threshold
-from .ledger import CLASSES, flip_table
-from .reorderings import other_tree, stochastic_ulp
+from .output_tables import STAGES_AFTER, Measured, measure
+from .overflow import HADAMARD, Wrapping, wrapping
 from .result import StepResult, chart, control, share, significant
-from .tensors import difference_rows, real_values, same_values, summary_rows, token_errors
+from .tensors import token_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,11 +30,6 @@ if TYPE_CHECKING:
     from .workbook import Workbook
 
 __all__ = ["STAGES_AFTER", "ScanOutputs", "scan_outputs"]
-
-STAGES_AFTER = ("scan.y", "hadamard", "out_proj", "residual")
-FLOORS = ("chunk 16", "ulp 1")
-"""The legal reorderings that stand under the curves: another order of the recurrence, and one ULP of y."""
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ScanOutputs(StepResult):
@@ -50,13 +43,16 @@ class ScanOutputs(StepResult):
     chosen: tuple[int, ...] = ()
     values: dict[tuple[int, str], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
     histograms: dict[int, dict[str, int]] = field(default_factory=dict, repr=False)
+    wraps: Wrapping | None = field(default=None, repr=False)
 
     def _curve(self, kind: str) -> dict[str, list[float]]:
         table = self.frames["y by layer"]
         part = table[table["run"] == kind].groupby("layer")
         return {
             column: [float(part[column].max().get(layer, np.nan)) for layer in self.chosen]
-            for column in ("error_rms", "floor_chunk", "floor_ulp", "error_of_a", "error_of_b")
+            for column in (
+                "error_rms", "floor_chunk", "floor_ulp", "error_of_a", "error_of_b", "not_nearest_a", "not_nearest_b",
+            )
         }
 
     def error_figure(self, kind: str = "lockstep") -> Figure:
@@ -74,10 +70,41 @@ class ScanOutputs(StepResult):
                 series[name], colors[name] = errors, mode
                 dashed.append(name)
         return plots.lines(
-            list(self.chosen), series, title=say("Scan output y, {kind}", kind=kind), xlabel="layer",
+            list(self.chosen), series, xlabel="layer",
+            title=say("Scan output y of modes {a} and {b}, {kind}", a=self.mode_a, b=self.mode_b, kind=kind),
             ylabel="RMS of the difference / RMS of y", band=(low, top), band_label="legal reorderings",
             dashed=dashed, colors=colors,
         )  # fmt: skip
+
+    def truth_figure(self) -> Figure:
+        """Share of y, in lockstep, that is not the float16 nearest to FP64, of both modes along the layers."""
+        from .. import plots
+
+        curve = self._curve("lockstep")
+        shares = ((self.mode_a, curve["not_nearest_a"]), (self.mode_b, curve["not_nearest_b"]))
+        named = {say("mode {mode}", mode=mode): (mode, values) for mode, values in shares}
+        return plots.lines(
+            list(self.chosen), {name: values for name, (_, values) in named.items()},
+            colors={name: mode for name, (mode, _) in named.items()}, dashed=list(named)[1:],
+            title=say("Scan output y, lockstep: who is closer to FP64"), xlabel="layer",
+            ylabel=say("share of y that is not the nearest float16"), log=False,
+        )  # fmt: skip
+
+    def range_figure(self) -> Figure:
+        """The largest value before the Hadamard's cast, by layer, against the last one that is a code."""
+        from .. import plots
+
+        made = self.wraps.sites[self.wraps.sites["site"] == HADAMARD]
+        largest = say("largest, {items} items of mode {mode}", items=self.wraps.numbers["items"], mode=self.mode_a)
+        figure = plots.lines(
+            made["layer"].tolist(), {largest: made[["lowest", "highest"]].abs().max(axis=1).to_numpy()},
+            title=say("Values before the cast after the Hadamard"), xlabel="layer",
+            ylabel=say("distance from zero, in codes"), log=False, colors={largest: self.mode_a},
+        )  # fmt: skip
+        edge = str(say("127.5: beyond it the code wraps around"))
+        figure.axes[0].axhline(127.5, color="#444444", linestyle="--", linewidth=1, label=edge)
+        figure.axes[0].legend(fontsize=8, frameon=False)
+        return figure
 
     def map_figure(self, kind: str = "free run") -> Figure:
         """Layer x token map of the difference of y."""
@@ -98,8 +125,11 @@ class ScanOutputs(StepResult):
         profile = (b - a).square().mean((0, 1)).sqrt().sort(descending=True).values
         return plots.lines(
             list(range(len(profile))), {self.mode_b: profile.numpy()},
-            title=say("Channels of layer {layer}, {kind}", layer=layer, kind=kind),
-            xlabel="channel, sorted by difference", ylabel="RMS over tokens",
+            title=say(
+                "y of mode {b} from {a} by channel, layer {layer}, {kind}",
+                a=self.mode_a, b=self.mode_b, layer=layer, kind=kind,
+            ),
+            xlabel="channel, sorted by difference", ylabel="RMS of the difference over tokens",
         )  # fmt: skip
 
     def figure(self, layer: int | None = None, token: int | None = None, kind: str = "lockstep") -> Figure:
@@ -143,6 +173,20 @@ class ScanOutputs(StepResult):
                     ),
                 )
             )  # fmt: skip
+        curve = self._curve("lockstep")
+        missed = [float(np.nanmean(curve[name])) for name in ("not_nearest_a", "not_nearest_b")]
+        pictures.append(
+            (
+                "truth", self.truth_figure(),
+                say(
+                    "{a} of the values of y of mode {mode_a} and {b} of mode {mode_b} are not the float16 nearest to "
+                    "FP64, on the same inputs.",
+                    a=share(missed[0]), b=share(missed[1]), mode_a=self.mode_a, mode_b=self.mode_b,
+                ),
+            )
+        )  # fmt: skip
+        if self.wraps is not None and (self.wraps.sites["site"] == HADAMARD).any():
+            pictures.append(("range", self.range_figure(), self.wraps.sentence))
         counts = {
             bin_name: sum(self.histograms[layer][bin_name] for layer in self.chosen if layer in self.histograms)
             for bin_name in ULP_BINS
@@ -150,8 +194,12 @@ class ScanOutputs(StepResult):
         total, equal = sum(counts.values()), counts["0"]
         pictures.append(
             (
-                "ulp", plots.histogram({self.mode_b: counts}, title="Difference of y in lockstep, all layers",
-                                       xlabel="units in the last place of float16"),
+                "ulp", plots.histogram(
+                    {self.mode_b: counts}, xlabel="units in the last place of float16",
+                    title=say(
+                        "Difference of y in lockstep, all layers, mode {b} from {a}", a=self.mode_a, b=self.mode_b
+                    ),
+                ),
                 say(
                     "{equal} of {total} values of y are bit-equal in lockstep; {one} are one ULP apart.",
                     equal=f"{equal:,}", total=f"{total:,}", one=f"{counts['1']:,}"
@@ -218,141 +266,51 @@ class ScanOutputs(StepResult):
         }  # fmt: skip
 
 
-def _lockstep_floors(run: Workbook, mode: str, layer: int, item: int, y: Tensor) -> dict[str, float]:
-    """What another order of the recurrence and one ULP do to ``y`` when the inputs are the same."""
-    from ..scans.variants import run as run_variant
-
-    inputs = run.scan_inputs(mode, layer, item)
-    moved = stochastic_ulp(y, torch.Generator().manual_seed(run.seed + layer))
-    other = run_variant(inputs, other_tree(run.scan_of(mode))).y
-    return {"floor_chunk": relative_rms(other, y), "floor_ulp": relative_rms(moved, y)}
-
-
 def scan_outputs(
     run: Workbook, mode_a: str, mode_b: str, layers: Sequence[int] | None = None, items: Sequence[int] = (0,)
 ) -> ScanOutputs:
-    """Step 4 for two modes at ``layers`` (all by default) and ``items`` of the task."""
+    """Step 4 for two modes at ``layers`` (all by default) and ``items`` of the task.
+
+    What wraps around after the Hadamard is counted over all items of the run, whatever ``items`` are looked at closely.
+    """
     chosen = run.check_layers(layers)
     items = [run.check_item(item) for item in items]
     settings = run.settings(mode_a=mode_a, mode_b=mode_b, layers=chosen, items=items)
-    names = (mode_a, mode_b)
-    rows, stages, summaries, ledgers, counts = [], [], [], [], []
-    histograms: dict[int, dict[str, int]] = {}
-    values: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
-    inputs_equal = True
-    for item in items if chosen else []:
-        a, free_b, lock_b = run.free(mode_a, item), run.free(mode_b, item), run.lockstep(mode_a, mode_b, item)
-        truth_a, truth_b = run.free(run.truth_of(mode_a), item), run.free(run.truth_of(mode_b), item)
-        lock_truth = run.lockstep(mode_a, run.truth_of(mode_a), item), run.lockstep(mode_a, run.truth_of(mode_b), item)
-        floors = {name: run.reordered(mode_a, name, item) for name in FLOORS}
-        for kind, b, truth in (("lockstep", lock_b, lock_truth), ("free run", free_b, (truth_a, truth_b))):
-            where = {"run": kind, "item": item}
-            stages += difference_rows((*STAGES_AFTER, "logits"), chosen, a, b, names, truth, **where)
-            ledger, count = flip_table(a, b, run.view(mode_a).sites, run.view(mode_b).sites, chosen, **where)
-            ledgers.append(ledger)
-            counts.append(count)
-            for layer in chosen:
-                key = ("scan.y", layer)
-                d = difference(a[key], b[key])
-                if kind == "lockstep":
-                    exact = [_exact_y(run, mode, mode_a, layer, item) for mode in names]
-                    errors = [_error(y[key], t) for y, t in zip((a, b), exact, strict=True)]
-                    floor = _lockstep_floors(run, mode_a, layer, item, a[key])
-                    seen = histograms.setdefault(layer, dict.fromkeys(ULP_BINS, 0))
-                    for name, count_of in (d.ulps or {}).items():
-                        seen[name] += count_of
-                    inputs_equal &= same_values(a["scan.u", layer], b["scan.u", layer])
-                else:
-                    errors = [_error(y[key], t[key]) for y, t in zip((a, b), truth, strict=True)]
-                    floor = {
-                        "floor_chunk": relative_rms(real_values(floors["chunk 16"][key]), a[key]),
-                        "floor_ulp": relative_rms(real_values(floors["ulp 1"][key]), a[key]),
-                    }
-                if item == items[0]:
-                    values[layer, kind] = (a[key].cpu(), b[key].cpu())
-                closer = "equal" if errors[0] == errors[1] else names[int(errors[1] < errors[0])]
-                top = max(floor.values())
-                rows.append(
-                    {
-                        **where, "layer": layer, "equal": d.equal, "differing": d.differing, "share": d.share,
-                        "max_ulp": d.max_ulp, "max_abs": d.max_abs, "mean_abs": d.mean_abs, "error_rms": d.relative_rms,
-                        "sqnr_db": d.sqnr_db, **floor, "times_floor": d.relative_rms / top if top else np.nan,
-                        "error_of_a": errors[0], "error_of_b": errors[1], "closer_to_fp64": closer, "note": d.note,
-                    }
-                )  # fmt: skip
-                summaries += summary_rows({"layer": layer, **where}, {mode_a: a[key], mode_b: b[key]})
-    columns = ["run", "item", "layer", "equal", "differing", "share", "max_ulp", "max_abs", "mean_abs", "error_rms",
-               "sqnr_db", "floor_chunk", "floor_ulp", "times_floor", "error_of_a", "error_of_b", "closer_to_fp64",
-               "note"]  # fmt: skip
-    table = pd.DataFrame(rows, columns=columns)
-    by_site = pd.concat(counts, ignore_index=True) if counts else pd.DataFrame(columns=["run", "site", *CLASSES])
-    frames = {
-        "y by layer": table, "Summaries of y": pd.DataFrame(summaries),
-        "Every stage after the scan": pd.DataFrame(stages),
-        "Code flips by site": by_site,
-        "Ledger of code flips": pd.concat(ledgers, ignore_index=True) if ledgers else pd.DataFrame(),
-        "Values beyond the codes": _overflow_table(run, mode_a, items),
-    }  # fmt: skip
-    status, verdict, numbers = _judge(table, by_site, frames["Values beyond the codes"], inputs_equal, mode_a, mode_b)
+    measured = measure(run, mode_a, mode_b, chosen, items)
+    wraps = wrapping(run, mode_a, mode_b) if chosen and items else None
+    frames = dict(measured.frames)
+    if wraps is not None:
+        frames |= {
+            "Values beyond the codes": wraps.sites, "What the wrap does": wraps.effects,
+            "The item with the most wraps": wraps.layers,
+        }  # fmt: skip
+    status, verdict, numbers = _judge(measured, wraps, mode_a, mode_b)
     return ScanOutputs(
         status=status, verdict=verdict, settings=settings, numbers=numbers, frames=frames, mode_a=mode_a, mode_b=mode_b,
-        chosen=tuple(chosen), values=values, histograms=histograms,
+        chosen=tuple(chosen), values=measured.values, histograms=measured.histograms, wraps=wraps,
     )  # fmt: skip
 
 
-def _exact_y(run: Workbook, mode: str, reference: str, layer: int, item: int) -> Tensor:
-    """y in float64 from the inputs that ``mode`` gives its scan in lockstep with ``reference``."""
-    pair = run.layer_inputs(reference, item)[layer]
-    return oracle_float64(run.view(mode).layers[layer].scan_inputs(*pair))[0]
-
-
-def _error(y: Quantized | Tensor, truth: Quantized | Tensor) -> float:
-    return relative_rms(real_values(y), real_values(truth))
-
-
-def _overflow_table(run: Workbook, mode: str, items: Sequence[int]) -> pd.DataFrame:
-    """How often each rounding site of the reference meets a value beyond the codes, over the given items."""
-    from ..trace import ROUNDING_STAGES
-    from .ledger import SITE_OF
-
-    totals: dict[str, list[int]] = {}
-    for item in items:
-        trace = run.free(mode, item)
-        for (stage, _), value in trace.items():
-            if stage in ROUNDING_STAGES:
-                rule = run.view(mode).sites[SITE_OF[stage]].rule
-                whole = rule.integers(value)
-                seen = totals.setdefault(SITE_OF[stage], [0, 0])
-                seen[0] += value.numel()
-                seen[1] += int(((whole < rule.low) | (whole > rule.high)).sum())
-    rows = [
-        {
-            "site": site, "overflow": run.view(mode).sites[site].rule.overflow, "codes": total, "beyond": beyond,
-            "share": beyond / total if total else 0.0,
-        }
-        for site, (total, beyond) in totals.items()
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["site", "overflow", "codes", "beyond", "share"])
-
-
-def _judge(
-    table: pd.DataFrame, flips: pd.DataFrame, overflow: pd.DataFrame, inputs_equal: bool, a: str, b: str
-) -> tuple[str, str, dict[str, Any]]:
+def _judge(measured: Measured, wraps: Wrapping | None, a: str, b: str) -> tuple[str, str, dict[str, Any]]:
+    table, flips = measured.y, measured.frames["Code flips by site"]
     if table.empty:
         return "unknown", say("No layer or no item was chosen, so no scan output was compared."), {}
     lock, free = table[table["run"] == "lockstep"], table[table["run"] == "free run"]
     bounds = threshold("y.error_rms", "float16"), threshold("y.mismatch", "float16")
     worst = lock.loc[lock["error_rms"].fillna(np.inf).idxmax()]
-    wraps = int(overflow.loc[overflow["overflow"] == "wrap", "beyond"].sum())
     numbers = {
         "lockstep_error_rms": float(worst["error_rms"]), "lockstep_share": float(lock["share"].max()),
         "lockstep_times_floor": float(lock["times_floor"].max()), "free_error_rms": float(free["error_rms"].max()),
-        "free_times_floor": float(free["times_floor"].max()),
+        "free_times_floor": float(free["times_floor"].max()), "times_floor": measured.multiples,
         "layers_where_b_is_closer": int((lock["closer_to_fp64"] == b).sum()),
         "layers_where_a_is_closer": int((lock["closer_to_fp64"] == a).sum()), "layers": len(lock),
-        "flips_free_run": int(flips.loc[flips["run"] == "free run", "flips"].sum()), "wrapped_values": wraps,
-        "inputs_equal": inputs_equal,
+        "not_nearest": {a: float(lock["not_nearest_a"].mean()), b: float(lock["not_nearest_b"].mean())},
+        "flips_lockstep": int(flips.loc[flips["run"] == "lockstep", "flips"].sum()),
+        "flips_free_run": int(flips.loc[flips["run"] == "free run", "flips"].sum()),
+        "wrapped_values": wraps.numbers["wrapped"][a] if wraps else 0, "wraps": wraps.numbers if wraps else {},
+        "inputs_equal": measured.inputs_equal,
     }  # fmt: skip
+    wrapped = wraps.sentence if wraps else ""
     if lock["note"].str.contains("shapes").any():
         sentence = say("Modes {a} and {b} return y of different shapes: {note}.", a=a, b=b, note=worst["note"])
         return "fault", sentence, numbers
@@ -360,43 +318,76 @@ def _judge(
     if lock["equal"].all():
         sentence = say("With equal inputs, modes {a} and {b} return the same y bit for bit at every layer.", a=a, b=b)
         free_run = say("So they do in free run.") if free["equal"].all() else say("In free run they part.")
-        sentence = paragraph([sentence, free_run])
-        return "identical", sentence, numbers
+        return "identical", paragraph([sentence, free_run, wrapped]), numbers
     if unknown.any():
         layer = int(lock[unknown]["layer"].iloc[0])
         sentence = say("y could not be compared at layer {layer}: {note}.", layer=layer, note=worst["note"])
         return "fault", sentence, numbers
     beyond = lock[(lock["error_rms"] > bounds[0]) | (lock["share"] > bounds[1])]
-    closer = lock["closer_to_fp64"].value_counts()
-    nearest = max((a, b), key=lambda mode: closer.get(mode, 0))
-    who = (
-        say(
-            "mode {mode} is closer to FP64 at {count} of {total} layers",
-            mode=nearest, count=closer.get(nearest, 0), total=len(lock),
-        )
-        if closer.get(a, 0) != closer.get(b, 0)
-        else say("neither is closer to FP64")
-    )
+    who = _who(lock, a, b)
     size = say(
-        "at most {error} of RMS(y) (layer {layer}), in {part} of the values, {times} times the floor",
-        error=significant(float(worst["error_rms"])), layer=int(worst["layer"]),
-        part=share(float(lock["share"].max())), times=significant(float(lock["times_floor"].max())),
+        "at most {error} of RMS(y) (layer {layer}), in {part} of the values",
+        error=significant(float(worst["error_rms"])), layer=int(worst["layer"]), part=share(float(lock["share"].max())),
     )  # fmt: skip
-    grown = say(
-        "In free run the difference grows to {error}, {times} times what legal reorderings do there.",
-        error=significant(float(free["error_rms"].max())), times=significant(float(free["times_floor"].max())),
-    )  # fmt: skip
-    if wraps:
-        wrapped = plural(
-            wraps, "{count} value wraps around after the Hadamard, a fault of the published layer in every mode.",
-            "{count} values wrap around after the Hadamard, a fault of the published layer in every mode.",
-        )  # fmt: skip
-        grown = paragraph([grown, wrapped])
-    if not inputs_equal:
+    lock_floor, free_floor = (_over_floor(measured.multiples.get(kind)) for kind in ("lockstep", "free run"))
+    size = clauses([part for part in (size, lock_floor) if part])
+    grown = say("the difference grows to {error}", error=significant(float(free["error_rms"].max())))
+    grown = say("In free run {grown}.", grown=clauses([part for part in (grown, free_floor) if part]))
+    if not measured.inputs_equal:
         sentence = say("The scans' inputs differ already, so y does: {size}; {who}.", size=size, who=who)
-        return "established", paragraph([sentence, grown]), numbers
+        return "established", paragraph([sentence, grown, wrapped]), numbers
     if beyond.empty:
         sentence = say("With equal inputs, y differs by rounding only: {size}; {who}.", size=size, who=who)
-        return "rounding", paragraph([sentence, grown]), numbers
+        return "rounding", paragraph([sentence, grown, wrapped]), numbers
     sentence = say("With equal inputs, y differs by more than rounding: {size}; {who}.", size=size, who=who)
-    return "fault", paragraph([sentence, grown]), numbers
+    return "fault", paragraph([sentence, grown, wrapped]), numbers
+
+
+def _who(lock: pd.DataFrame, a: str, b: str) -> str:
+    """Which mode is closer to FP64, at how many layers, whether chance would do as well, and how often each misses."""
+    closer = lock["closer_to_fp64"].value_counts()
+    of_a, of_b = int(closer.get(a, 0)), int(closer.get(b, 0))
+    missed = {
+        "a": a, "b": b, "missed_a": share(float(lock["not_nearest_a"].mean())),
+        "missed_b": share(float(lock["not_nearest_b"].mean())),
+    }  # fmt: skip
+    if of_a == of_b:
+        return say(
+            "neither is closer to FP64 ({a} misses the nearest float16 in {missed_a} of the values, {b} in {missed_b})",
+            **missed,
+        )
+    p = st.exact_mcnemar(of_a, of_b)  # the sign test: layers where a is closer against layers where b is
+    fields = missed | {
+        "mode": b if of_b > of_a else a, "count": max(of_a, of_b), "total": len(lock), "p": significant(p)
+    }  # fmt: skip
+    if p <= st.ALPHA:
+        return say(
+            "mode {mode} is closer to FP64, at {count} of {total} layers (sign test p = {p}; {a} misses the nearest "
+            "float16 in {missed_a} of the values, {b} in {missed_b})",
+            **fields,
+        )
+    return say(
+        "mode {mode} is closer to FP64 at {count} of {total} layers, as chance would have it (sign test p = {p}; {a} "
+        "misses the nearest float16 in {missed_a} of the values, {b} in {missed_b})",
+        **fields,
+    )
+
+
+def _over_floor(found: dict[str, Any] | None) -> str:
+    """The pooled multiple of the floor with what its interval rests on; empty when there is no floor."""
+    if found is None or not np.isfinite(found["multiple"]):
+        return ""
+    fields = {
+        "times": significant(found["multiple"]), "low": significant(found["low"]), "high": significant(found["high"]),
+        "units": f"{found['units']:,}",
+    }  # fmt: skip
+    if found["over"] == "items":
+        return say("{times} times the floor (95 % interval {low} to {high}, from {units} items)", **fields)
+    return plural(
+        found["items"],
+        "{times} times the floor (95 % interval {low} to {high}, from {units} tokens of {count} item, which are not "
+        "independent)",
+        "{times} times the floor (95 % interval {low} to {high}, from {units} tokens of {count} items, which are not "
+        "independent)",
+        **fields,
+    )
