@@ -24,6 +24,12 @@ __all__ = ["render_changes", "render_index", "render_step"]
 SUMMARY = "0_summary"
 MOST_ROWS = 150
 """Rows of a table that a page shows; its CSV holds all."""
+PROSE = 32
+"""Characters above which a cell is prose and may break."""
+UPRIGHT, TURNED = 510, 750
+"""Width of an A4 page between its margins, in points, upright and turned."""
+LETTER, PADDING = 4.6, 7
+"""Points of a letter and beside a cell, as style.css prints tables."""
 
 
 @cache
@@ -32,10 +38,11 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("quamba_lab", "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals["most_rows"] = MOST_ROWS
+    environment.globals |= {"most_rows": MOST_ROWS, "prose": PROSE}
     environment.filters["json_data"] = _json_data
     environment.filters["packed"] = packed
     environment.filters["cell"] = _cell
+    environment.filters["paper"] = _paper
     environment.filters["csv"] = _csv
     environment.filters["lead"] = lambda text: _sentences(text)[0]
     environment.filters["rest"] = lambda text: _sentences(text)[1]
@@ -49,6 +56,19 @@ def _json_data(value: Any) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
+
+
+def _paper(table: dict[str, Any]) -> str:
+    """How a table is printed: as it is, on a turned page where it is wide, and with its words broken where it is wider
+    still."""
+    widths = []
+    for at, heading in enumerate(table["headings"]):
+        words = [str(row[at]) for row in table["shown"]]
+        longest = max((len(word) for word in words), default=0)
+        # What is prose breaks anywhere; the rest keeps its longest word whole.
+        unbroken = 26 if longest > PROSE else max((len(part) for word in words for part in word.split()), default=0)
+        widths.append(max(unbroken, *(len(part) for part in str(heading).split()), 2) * LETTER + PADDING)
+    return "" if sum(widths) <= UPRIGHT else "turned" if sum(widths) <= TURNED else "turned dense"
 
 
 def _cell(value: Any) -> str:

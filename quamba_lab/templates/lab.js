@@ -53,7 +53,7 @@ const lab = (function () {
 
   // One unit of a drawing is one pixel of the page, so that text keeps its size on a phone.
   function canvas(figure, width, height, title) {
-    return el("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": title }, figure);
+    return el("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", preserveAspectRatio: "xMinYMin meet", role: "img", "aria-label": title }, figure);
   }
 
   // Labels along the bottom: turned where they would touch, some left out where even that is too tight.

@@ -96,6 +96,7 @@ WORDS: dict[str, str] = {
     "script.log": "log scale",
     "views": "Choose what is shown",
     "controls": "Choices",
+    "on.screen": "to be read on the screen",
     "lead.settings": "Mode {b} against mode {a}: model {model}, task {task}, {limit} items.",
     "lead.figures": "The numbers that carry it",
     "lead.advice": "What to do",

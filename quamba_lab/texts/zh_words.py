@@ -96,6 +96,7 @@ WORDS: dict[str, str] = {
     "script.log": "对数刻度",
     "views": "选择显示内容",
     "controls": "选项",
+    "on.screen": "请在屏幕上查看",
     "lead.settings": "模式 {b} 对模式 {a}：模型 {model}，任务 {task}，{limit} 个样本。",
     "lead.figures": "支撑结论的数字",
     "lead.advice": "该做什么",
