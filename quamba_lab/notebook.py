@@ -61,13 +61,16 @@ def begin(inputs: Iterable[str] = (), **values: Any) -> parameters.Settings:
 
 
 def open_workbook(settings: parameters.Settings, cache_dir: str = "") -> Workbook:
-    """The model, the task and the evaluations of these settings, which the steps share."""
+    """The model, the task and the evaluations of these settings, which the steps and the control bar share."""
+    from . import widgets
     from .steps import Workbook
 
-    return Workbook(
+    run = Workbook(
         model=settings.model, modes=list(settings.modes), task=settings.task, limit=settings.limit,
         cache_dir=cache_dir or None, seed=settings.seed, device=settings.device,
     )  # fmt: skip
+    widgets.start(run, settings)
+    return run
 
 
 def show_witness(run: Workbook, settings: parameters.Settings) -> None:

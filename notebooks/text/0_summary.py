@@ -53,6 +53,14 @@ notebook.show_tables(result, ["Steps"])
 notebook.show_tables(result, leave_out=["Steps"])
 
 # %% [markdown]
+# ## Look for yourself
+#
+# Choose two modes, an item, a layer and a token; a choice holds in every section and in the report's other pages.
+
+# %%
+widgets.explore("text", "stages", "number")
+
+# %% [markdown]
 # ## What really ran
 #
 # A mode that is an inert switch looks exactly like a mode that changes nothing. So every run records, layer by layer, which scan ran in which build, and the dtype and the number of distinct values of its input. Mode 2-2, for example, must receive float32 values, at most 256 distinct ones, because they lie on the INT8 grid, the values that an 8-bit code times its scale can take.

@@ -53,10 +53,10 @@ notebook.show_figures(result)
 # %% [markdown]
 # ## Look for yourself
 #
-# Choose the mode to hold against the reference.
+# Choose two modes and an item: a click into the curve chooses the item, a click into the text a token.
 
 # %%
-widgets.explore(result)
+widgets.explore("items", "text", "flips", "number")
 
 # %% [markdown]
 # ## The numbers behind it

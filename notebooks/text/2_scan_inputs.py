@@ -51,10 +51,13 @@ notebook.show_figures(result)
 # %% [markdown]
 # ## Look for yourself
 #
-# Choose a layer and an operand; the choice holds in every view that offers it.
+# Choose two modes, a layer, a token and a stage; a click into the map chooses its layer and token.
 
 # %%
-widgets.explore(result)
+widgets.explore(
+    "map", "codes", "along", "tensor", "number", "text", stage="scan.u",
+    stages=("conv1d", "scan.u", "scan.dt", "scan.B", "scan.C", "scan.z"),
+)
 
 # %% [markdown]
 # ## The numbers behind it

@@ -54,7 +54,7 @@ notebook.show_figures(result)
 # Choose a layer to see its audit, and what each wrong dequantization would have done to `y` there.
 
 # %%
-widgets.explore(result)
+widgets.explore(result, "number", "text")
 
 # %% [markdown]
 # ## The numbers behind it

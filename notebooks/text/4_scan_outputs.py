@@ -51,10 +51,12 @@ notebook.show_figures(result)
 # %% [markdown]
 # ## Look for yourself
 #
-# Choose a mode and a layer.
+# Choose two modes, a layer, a token and a stage; a click into the map chooses its layer and token.
 
 # %%
-widgets.explore(result)
+widgets.explore(
+    result, "map", "along", "text", stage="scan.y", stages=("scan.y", "hadamard", "out_proj", "residual"),
+)
 
 # %% [markdown]
 # ## The numbers behind it

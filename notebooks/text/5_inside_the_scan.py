@@ -56,7 +56,7 @@ notebook.show_figures(result)
 # Choose a layer, a channel and a token.
 
 # %%
-widgets.explore(result)
+widgets.explore(result, "number", "text")
 
 # %% [markdown]
 # ## Where does the error of the state come from?
@@ -74,6 +74,9 @@ notebook.finish(budget, results_dir, "5_error_budget", lang)
 # %%
 notebook.show_figures(budget, ["budget", "half-life"])
 
+# %%
+widgets.explore(budget)
+
 # %% [markdown]
 # ## Can quantization of the state explain it?
 #
@@ -89,6 +92,9 @@ notebook.finish(state, results_dir, "5_state_quantization", lang)
 # %%
 notebook.show_figures(state, ["along-decode", "logits"])
 
+# %%
+widgets.explore(state)
+
 # %% [markdown]
 # ## Which choice of the arithmetic, and what share?
 #
@@ -100,6 +106,9 @@ notebook.finish(shares, results_dir, "5_causes", lang)
 
 # %%
 notebook.show_figures(shares)
+
+# %%
+widgets.explore(shares)
 
 # %% [markdown]
 # ## Where does a rounding become a difference?
@@ -113,6 +122,9 @@ notebook.finish(amplified, results_dir, "5_amplifiers", lang)
 # %%
 notebook.show_figures(amplified)
 
+# %%
+widgets.explore(amplified)
+
 # %% [markdown]
 # ## Which stage turns an answer?
 #
@@ -124,6 +136,9 @@ notebook.finish(answers, results_dir, "5_answer_tracing", lang)
 
 # %%
 notebook.show_figures(answers)
+
+# %%
+widgets.explore(answers)
 
 # %% [markdown]
 # ## The numbers behind it

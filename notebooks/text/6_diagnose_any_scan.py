@@ -29,6 +29,7 @@ settings = notebook.begin(
     In, model=model, task=task, modes=modes, mode_a=mode_a, mode_b=mode_b, limit=limit, layers=layers, item=item,
     seed=seed, device=device, lang=lang,
 )
+run = notebook.open_workbook(settings, cache_dir)
 
 # %% [markdown]
 # ## The scans of this project, and a gallery of planted faults
@@ -53,7 +54,7 @@ notebook.show_figures(result)
 # Choose a scan and see its fingerprint.
 
 # %%
-widgets.explore(result)
+widgets.explore(result, "on-model", "text")
 
 # %% [markdown]
 # ## The answers in words
