@@ -6,13 +6,16 @@ become words.  A name without an entry is data (a mode, a scan, an operand) and 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .en_labels import COLUMNS
-from .speech import Said, current_language, within
+from .speech import LANGUAGES, Said, current_language, within
 from .zh_labels import LABELS as ZH
 
 __all__ = ["LABELS", "heading", "label", "localized"]
+
+PLACE = re.compile(r"(item|token|channel|group|state|row|word|layer) (\d+)")
 
 LABELS: dict[str, dict[str, str]] = {"en": COLUMNS, "zh": ZH}
 """By language: the name in the code and the words for a reader."""
@@ -23,7 +26,18 @@ def label(name: Any, lang: str | None = None) -> Any:
     lang = lang or current_language()
     if isinstance(name, Said):
         return within(name, lang)
-    return LABELS[lang].get(name, name) if isinstance(name, str) else name
+    if not isinstance(name, str):
+        return name
+    found = LABELS[lang].get(name)
+    return found if found is not None else _place(name, lang) if lang != LANGUAGES[0] else name
+
+
+def _place(name: str, lang: str) -> str:
+    """A place such as ``item 0, token 66``, whose names are labels; anything else as it is."""
+    parts = [PLACE.fullmatch(part) for part in name.split(", ")]
+    if not all(parts):
+        return name
+    return ", ".join(f"{LABELS[lang].get(part[1], part[1])} {part[2]}" for part in parts)
 
 
 def heading(name: Any) -> str:
