@@ -50,37 +50,65 @@ def _probe(name: str, fn: Any, operand: str, scale: float) -> Any:
 
 
 def audit(inputs_by_layer: dict[int, ScanInputs], names: Sequence[str]) -> pd.DataFrame:
-    """One row per layer, scan and operand: how many of the 256 codes have the value code x scale."""
+    """One row per layer, scan and operand: how many of the 256 codes have the value code x scale.
+
+    ``exact`` is NaN where nothing could be seen: the scan refused the probe, or the operand has no codes in this mode.
+    """
     rows = []
     for layer, inputs in inputs_by_layer.items():
         for name in names:
             for operand, quantized in inputs.operands().items():
-                if quantized.scale is not None:
-                    found = _probe(name, scans.get(name).fn, operand, float(quantized.scale))
-                    rows.append({"layer": layer, "scan": name, **asdict(found)})
+                if quantized.scale is None:
+                    note = say("float32 in this mode: there is no code to give a value to")
+                    row = {"operand": operand, "seen_in": "nothing", "bits": 0, "conversion": "not seen", "note": note}
+                else:
+                    row = asdict(_probe(name, scans.get(name).fn, operand, float(quantized.scale)))
+                rows.append({"layer": layer, "scan": name, **row, **({} if row["bits"] else {"exact": float("nan")})})
     columns = ["layer", "scan", "operand", "scale", "seen_in", "bits", "exact", "worst_ulp", "worst_code", "lowest",
-               "conversion", "note"]  # fmt: skip
+               "highest", "conversion", "note"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
-def _orders(inputs: ScanInputs, names: Sequence[str]) -> pd.DataFrame:
-    """One row per scan: association of dt·B·u, where D·u enters, rounding and range of the returned state."""
+def _orders(inputs_by_layer: dict[int, ScanInputs], names: Sequence[str]) -> pd.DataFrame:
+    """One row per scan: association of dt·B·u, where D·u enters, rounding and range of the returned state.
+
+    ``share ...``: how much of the states equals each association bit for bit, the least over the layers' scales.
+    """
     rows = []
     for name in names:
         run = functools.partial(scans.run, name)
         row: dict[str, Any] = {"scan": name}
         try:
-            matches = drive_association(run, inputs)
-            best = max(matches, key=matches.get) if matches else "not visible: no float32 state"
+            by_layer = [drive_association(run, inputs) for inputs in inputs_by_layer.values()]
+            matches = {key: min(found[key] for found in by_layer) for key in by_layer[0]}
+            best = max(matches, key=matches.get) if matches else say("not visible: no float32 state")
             exact = not matches or matches[best] == 1.0
             row["association"] = best if exact else say("none exactly; nearest {best}", best=best)
-            row["association_share"] = matches[best] if matches else float("nan")
             row["skip_enters"] = skip_position(run)
             row |= {f"state_{key}": value for key, value in state_rounding(run).items()}
+            row |= {f"share {key}": value for key, value in matches.items()}
         except Exception as error:  # a stranger's scan may raise anything
             row["association"] = say("not seen: {name}: {error}", name=type(error).__name__, error=error)
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["scan", *dict.fromkeys(key for row in rows for key in row if key != "scan")])
+
+
+def _by_question(audit_table: pd.DataFrame, orders: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """A table for each of the plan's questions (b), (c) and (d); the audit itself answers (a)."""
+    shares = [column for column in orders.columns if column.startswith("share ")]
+    of_order = [column for column in ("scan", "association", "skip_enters") if column in orders.columns]
+    of_state = [column for column in ("scan", "state_range", "state_ties") if column in orders.columns]
+    seen = audit_table[audit_table["bits"] > 0]
+    grouped = seen.groupby(["scan", "operand"], sort=False)
+    clips = grouped.agg(lowest=("lowest", "max"), highest=("highest", "min"), layers=("layer", "nunique")).reset_index()
+    if len(of_state) > 1:
+        clips = clips.merge(orders[of_state], on="scan", how="left")
+    kinds = grouped.agg(
+        conversion=("conversion", lambda found: ", ".join(dict.fromkeys(found))), bits=("bits", "min"),
+        worst_ulp=("worst_ulp", "max"), layers=("layer", "nunique"),
+    ).reset_index()  # fmt: skip
+    return {"(b) Order of the scales": orders[[*of_order, *shares]], "(c) Clipping, range and ties": clips,
+            "(d) Conversion of types": kinds}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -97,7 +125,7 @@ class Dequantization(StepResult):
         audit_table = self.frames["Audit"]
         if audit_table.empty:
             return []
-        wrong = int((audit_table["exact"] < 256).sum())
+        wrong = len(_wrong(audit_table))
         alt = say(
             "Codes out of 256 with the value code x scale, for each scan and operand, the least over the layers: "
             "{found}.",
@@ -145,7 +173,13 @@ class Dequantization(StepResult):
         table = self.what_if_by_layer[layer]
         shown = pd.DataFrame(
             {
-                "label": table["alternative"], "value": table["error_rms"].where(table["error_rms"] > 0),
+                "label": [
+                    say("{alternative}: no bit changes", alternative=row["alternative"])
+                    if row["effect"] == "none"
+                    else row["alternative"]
+                    for row in table.to_dict("records")
+                ],
+                "value": table["error_rms"].where(table["error_rms"] > 0),
                 "low": float("nan"), "high": float("nan"), "group": "2-1",
             }
         )  # fmt: skip
@@ -190,13 +224,30 @@ class Dequantization(StepResult):
         return {"controls": [control("layer", "Layer", layers)], "charts": charts}
 
 
+def _wrong(audit_table: pd.DataFrame) -> pd.DataFrame:
+    """The audits that saw a code with another value than code x scale."""
+    return audit_table[(audit_table["bits"] > 0) & (audit_table["exact"] < 256)]
+
+
+def _others(audit_table: pd.DataFrame, pair: tuple[str, str]) -> str:
+    """What the audit found in the registered scans that are not in question; empty when there are none."""
+    others = audit_table[~audit_table["scan"].isin(pair) & (audit_table["bits"] > 0)]
+    names = list(dict.fromkeys(others["scan"]))
+    if not names:
+        return ""
+    wrong = sorted(set(_wrong(others)["scan"]))
+    if wrong:
+        return say("Of the other scans registered here, {scans} give some code another value.", scans=listed(wrong))
+    return say("So do the other scans registered here: {scans}.", scans=listed(names))
+
+
 def _sentences(
     audit_table: pd.DataFrame, orders: pd.DataFrame, effects: pd.DataFrame | None, pair: tuple[str, str]
 ) -> pd.DataFrame:
-    """The plan's four questions, each with a sentence computed from the audit."""
+    """The plan's four questions, each with a sentence computed from the audit; ``effects`` are of all layers shown."""
     of_pair = audit_table[audit_table["scan"].isin(pair)]
     seen = of_pair[of_pair["bits"] > 0]
-    wrong = seen[seen["exact"] < 256]
+    wrong = _wrong(of_pair)
     answers = {}
     named = listed(dict.fromkeys(pair))
     if seen.empty:
@@ -207,12 +258,13 @@ def _sentences(
             "scale, as far as each can be seen (24 bits; z 11 bits).",
             named=named, count=seen["operand"].nunique(),
         )
+        answers["formula"] = paragraph([answers["formula"], _others(audit_table, pair)])
     else:
         worst = wrong.loc[wrong["exact"].idxmin()]
         answers["formula"] = say(
             "No: {scan} gives {count} of 256 codes of {operand} another value at layer {layer}, worst at code {code} "
             "({ulp} ULP).",
-            scan=worst["scan"], count=256 - worst["exact"], operand=worst["operand"], layer=worst["layer"],
+            scan=worst["scan"], count=256 - int(worst["exact"]), operand=worst["operand"], layer=worst["layer"],
             code=worst["worst_code"], ulp=significant(worst["worst_ulp"]),
         )
     rows = {row["scan"]: row for row in orders.to_dict("records") if row["scan"] in pair}
@@ -258,7 +310,9 @@ def _sentences(
     if effects is not None:
         largest = effects.groupby("question")["error_rms"].max()
         worst_effect = effects.loc[effects.groupby("question")["error_rms"].idxmax()].set_index("question")["effect"]
+        most = effects.groupby("question")["max_ulp"].max()
         table["largest_possible_change_of_y"] = [largest.get(key, float("nan")) for key in QUESTIONS]
+        table["in_ulp"] = [float(most.get(key, float("nan"))) for key in QUESTIONS]
         table["that_would_be"] = [worst_effect.get(key, "not measured") for key in QUESTIONS]
     return table.drop(columns="key")
 
@@ -271,12 +325,13 @@ def audit_scans(
     names = auditable(pair) if names is None else list(names)
     audit_table = audit(inputs_by_layer, names)
     first = next(iter(inputs_by_layer.values()), None)
-    orders = _orders(first, names) if first is not None else pd.DataFrame(columns=["scan"])
+    orders = _orders(inputs_by_layer, names) if first is not None else pd.DataFrame(columns=["scan"])
     chosen = list(inputs_by_layer)[:1] if what_if_layers is None else what_if_layers
     effects = {layer: what_if(inputs_by_layer[layer]) for layer in chosen if layer in inputs_by_layer}
-    questions = _sentences(audit_table, orders, next(iter(effects.values()), None), pair)
+    together = pd.concat(effects.values(), ignore_index=True) if effects else None
+    questions = _sentences(audit_table, orders, together, pair)
     of_pair = audit_table[audit_table["scan"].isin(pair)]
-    seen, wrong = of_pair[of_pair["bits"] > 0], of_pair[(of_pair["bits"] > 0) & (of_pair["exact"] < 256)]
+    seen, wrong = of_pair[of_pair["bits"] > 0], _wrong(of_pair)
     missing = [name for name in dict.fromkeys(pair) if name not in names]
     if seen.empty:
         why = say("no layer was chosen") if first is None else say("the scans showed nothing to the probes")
@@ -287,7 +342,7 @@ def audit_scans(
         verdict = say(
             "A difference in dequantization: {scan} gives {count} of the 256 codes of {operand} a value other than "
             "code x scale (layer {layer}; {conversion} fits).",
-            scan=worst["scan"], count=256 - worst["exact"], operand=worst["operand"], layer=worst["layer"],
+            scan=worst["scan"], count=256 - int(worst["exact"]), operand=worst["operand"], layer=worst["layer"],
             conversion=worst["conversion"],
         )
     else:
@@ -307,8 +362,10 @@ def audit_scans(
     numbers = {
         "audits": len(seen), "codes": 256 * len(seen), "wrong_audits": len(wrong), "layers": list(inputs_by_layer),
         "scans": names, "not_available": missing,
+        "not_audited": {n: scans.unavailable(n) or "not asked for" for n in scans.names() if n not in names},
+        "others_wrong": sorted(set(_wrong(audit_table)["scan"]) - set(pair)),
     }  # fmt: skip
-    frames = {"The plan's four questions": questions, "Audit": audit_table, "Order, ties and range": orders}
+    frames = {"The plan's four questions": questions, "Audit": audit_table, **_by_question(audit_table, orders)}
     for layer, table in effects.items():
         frames[say("What each difference would do to y, layer {layer}", layer=layer)] = table
     return Dequantization(

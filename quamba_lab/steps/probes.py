@@ -76,8 +76,9 @@ class OperandAudit:
 
     ``seen_in``: where the value was read (``last state, float32``, ``y, cancellation`` or ``y, float16``), with
     ``bits`` of it visible.  ``exact``: codes whose value is code x scale as far as visible.  ``worst_ulp``: largest
-    deviation, in units in the last place of the visible format.  ``worst_code``: where.  ``lowest``: value given to
-    code -128 divided by the scale.  ``conversion``: which of :data:`CONVERSIONS` fits, or ``"none of them"``.
+    deviation, in units in the last place of the visible format.  ``worst_code``: where.  ``lowest``, ``highest``: the
+    values given to codes -128 and 127 divided by the scale.  ``conversion``: which of :data:`CONVERSIONS` fits, or
+    ``"none of them"``.
     ``note``: a sentence when the scan refused the probe; nothing was then seen.
     """
 
@@ -89,6 +90,7 @@ class OperandAudit:
     worst_ulp: float
     worst_code: int
     lowest: float
+    highest: float
     conversion: str
     note: str = ""
 
@@ -107,7 +109,8 @@ def _judge(
     ]  # fmt: skip
     return OperandAudit(
         operand, float(scale), seen_in, bits, int((deviation == 0).sum()), float(deviation[worst]),
-        int(ALL_CODES[worst]), float(got[0].double() / scale.double()), fits[0] if fits else "none of them",
+        int(ALL_CODES[worst]), *(float(got[end].double() / scale.double()) for end in (0, -1)),
+        fits[0] if fits else "none of them",
     )  # fmt: skip
 
 
@@ -198,7 +201,7 @@ def _from_error(
     fits = bool(good.all())
     return OperandAudit(
         operand, float(scale), seen_in, 24 if in_state else 11, int(good.sum()), float(error[worst]),
-        int(ALL_CODES[worst]), -128.0 if bool(good[0]) else math.nan,
+        int(ALL_CODES[worst]), -128.0 if bool(good[0]) else math.nan, 127.0 if bool(good[-1]) else math.nan,
         "float32(code) x scale" if fits else "none of them",
     )  # fmt: skip
 
@@ -236,7 +239,7 @@ def audit_operand(run: Run, operand: str, scale: Tensor) -> OperandAudit:
 
 
 def _refused(operand: str, scale: Tensor, note: str) -> OperandAudit:
-    return OperandAudit(operand, float(scale), "nothing", 0, 0, math.nan, 0, math.nan, "not seen", note)
+    return OperandAudit(operand, float(scale), "nothing", 0, 0, math.nan, 0, math.nan, math.nan, "not seen", note)
 
 
 def drive_association(run: Run, inputs: ScanInputs, seed: int = 0) -> dict[str, float]:
