@@ -13,6 +13,7 @@ them, are read correctly.  The power of two is the inner factor: H = H_base ⊗ 
 
 from __future__ import annotations
 
+import ctypes
 import math
 from functools import cache
 
@@ -20,9 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from .quantized import Quantized
+from .scans.build import cpu_library, cpu_unavailable
 from .sites import RequantizationSite, Round
 
-__all__ = ["HadamardQuantize", "base_matrix", "hadamard_matrix", "split_size", "transform"]
+__all__ = ["HadamardQuantize", "base_matrix", "hadamard_matrix", "split_size", "transform",
+           "transform_by_tensors"]  # fmt: skip
 
 SIZES = "2^k, 12·2^k, 20·2^k, 28·2^k or 40·2^k"
 
@@ -120,12 +123,33 @@ BLOCK_ELEMENTS = 1 << 18
 def transform(x: Tensor, scale: float | None = None) -> Tensor:
     """H x over the last dimension, times ``scale`` when given: (..., n) -> (..., n).
 
-    FP16 and FP32 inputs are computed in FP32, FP64 in FP64; returns that dtype.  Raises ``ValueError`` for a size that
-    has no matrix.
+    FP16 and FP32 inputs are computed in FP32, FP64 in FP64; returns that dtype.  On a CPU with a C++ compiler by
+    csrc/hadamard.cpp, else by :func:`transform_by_tensors`: the same additions in the same order, the same bits.
+    Raises ``ValueError`` for a size that has no matrix.
     """
+    if x.device.type != "cpu" or cpu_unavailable():
+        return transform_by_tensors(x, scale)
     n = x.shape[-1]
     base, k = split_size(n)
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    flat = x.to(_computed_in(x.dtype)).reshape(-1, n).contiguous()
+    out = torch.empty_like(flat)
+    run = getattr(cpu_library("hadamard.cpp"), "hadamard_f64" if flat.dtype == torch.float64 else "hadamard_f32")
+    run(
+        ctypes.c_void_p(flat.data_ptr()), ctypes.c_void_p(out.data_ptr()), ctypes.c_int64(len(flat)), ctypes.c_int64(n),
+        base, k, ctypes.c_void_p(base_matrix(base).data_ptr()), ctypes.c_double(1.0 if scale is None else scale),
+    )  # fmt: skip
+    return out.view(x.shape)
+
+
+def _computed_in(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def transform_by_tensors(x: Tensor, scale: float | None = None) -> Tensor:
+    """:func:`transform` as elementwise operations of torch, on any device: the definition of its rounding."""
+    n = x.shape[-1]
+    base, k = split_size(n)
+    dtype = _computed_in(x.dtype)
     flat = x.reshape(-1, n)
     out = torch.empty(flat.shape, dtype=dtype, device=x.device)
     step = max(1, BLOCK_ELEMENTS // n) if x.device.type == "cpu" else max(1, len(flat))

@@ -7,8 +7,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quamba_lab.hadamard import HadamardQuantize, base_matrix, hadamard_matrix, split_size, transform
+from quamba_lab import hadamard
+from quamba_lab.hadamard import (
+    HadamardQuantize,
+    base_matrix,
+    hadamard_matrix,
+    split_size,
+    transform,
+    transform_by_tensors,
+)
 from quamba_lab.quantized import AWAY_SATURATE
+from quamba_lab.scans import build
 from quamba_lab.sites import PUBLISHED
 
 SIZES = [1, 2, 8, 12, 20, 24, 28, 40, 48, 56, 64, 80, 96, 112, 160, 192, 224, 384]
@@ -69,6 +78,51 @@ def test_fp32_is_close_to_fp64_and_half_is_computed_in_fp32(n, seed, size):
     bound = 2.0**-24 * n * x.double().abs().sum(-1, keepdim=True)
     assert ((single.double() - exact).abs() <= bound).all()
     assert torch.equal(single, transform(x.float()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([1, 2, 8, 12, 20, 28, 40, 48, 56, 80, 192, 384]), st.integers(1, 40), st.integers(0, 2**31),
+    st.sampled_from([torch.float16, torch.float32, torch.float64]), st.sampled_from([None, 0.125, 0.3, 1e-3]),
+    st.integers(1, 3),
+)  # fmt: skip
+def test_the_compiled_transform_has_the_bits_of_the_tensor_operations(n, rows, seed, dtype, scale, threads):
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.exp2(torch.randint(-12, 12, (rows, n), generator=generator).double())  # sums that round at every step
+    x = (torch.randn(rows, n, dtype=torch.float64, generator=generator) * size).to(dtype)
+    x[torch.rand(rows, n, generator=generator) < 0.05] = 0.0
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        got = transform(x, scale)
+    finally:
+        torch.set_num_threads(before)
+    expected = transform_by_tensors(x, scale)
+    assert got.dtype == expected.dtype
+    whole = torch.int64 if got.dtype == torch.float64 else torch.int32
+    assert torch.equal(got.view(whole), expected.view(whole))
+
+
+@pytest.mark.parametrize("n", [1536, 5120])
+def test_the_published_widths_have_the_bits_of_the_tensor_operations(n):
+    x = torch.randn(3, 17, n, generator=torch.Generator().manual_seed(n)).half()
+    assert torch.equal(transform(x, 0.01).view(torch.int32), transform_by_tensors(x, 0.01).view(torch.int32))
+    turned = x.transpose(0, 1)
+    assert torch.equal(transform(turned), transform_by_tensors(turned))
+
+
+@pytest.mark.parametrize("isa", [*build.ISA_FLAGS][[*build.ISA_FLAGS].index(build.cpu_isa()) :])
+def test_every_build_of_the_transform_gives_the_same_bits(isa, monkeypatch):
+    x = torch.randn(37, 384, generator=torch.Generator().manual_seed(3))
+    monkeypatch.setattr(hadamard, "cpu_library", lambda source: build.cpu_library(source, isa=isa))
+    assert torch.equal(transform(x, 0.3), transform_by_tensors(x, 0.3))
+
+
+def test_without_a_compiler_the_tensor_operations_serve(monkeypatch):
+    x = torch.randn(5, 48, generator=torch.Generator().manual_seed(4))
+    compiled = transform(x)
+    monkeypatch.setattr(hadamard, "cpu_unavailable", lambda: "no C++ compiler")
+    assert torch.equal(transform(x), compiled)
 
 
 def test_twice_scaled_by_the_root_gives_the_input_back():
