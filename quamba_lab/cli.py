@@ -19,6 +19,7 @@ from .texts import LANGUAGES, set_language, texts
 __all__ = ["main"]
 
 FINE, FAULT, USAGE, UNFINISHED = 0, 1, 2, 3
+STDOUT = Path("-")
 
 
 class UsageError(ValueError):
@@ -89,8 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     _model_options(sub, task_flag="--task")
     _mode_options(sub)
     sub.add_argument("--steps", nargs="+", type=int, default=[1, 2, 3, 4, 5], metavar="N", help="which of 1 to 5")
+    sub.add_argument("--layers", nargs="+", type=int, default=[], metavar="N", help="layers to look at (default: all)")
+    sub.add_argument("--items", nargs="+", type=int, default=[0], metavar="N", help="items that steps 2 to 5 look at")
     _language_option(sub)
-    _json_option(sub)
+    sub.add_argument(
+        "--json", type=Path, nargs="?", const=STDOUT, metavar="FILE",
+        help="write the results as JSON into a file too; without one, print the JSON and nothing else",
+    )  # fmt: skip
 
     sub = command("notebooks", _notebooks, "write the workbook's notebooks, in English or in Chinese, into a folder")
     sub.add_argument("folder", type=Path, help="the folder, which must not hold them already")
@@ -135,8 +141,9 @@ def _model_options(sub: argparse.ArgumentParser, task_flag: str) -> None:
 
 def _mode_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--modes", nargs="+", default=[], metavar="MODE", help="the modes (default: 0 2-0 2-1 2-2)")
-    sub.add_argument("--mode_a", default="", help="the reference mode (default: the first)")
-    sub.add_argument("--mode_b", default="", help="the mode in question (default: the environment flags', else 2-1)")
+    sub.add_argument("--mode_a", "--a", default="", help="the reference mode (default: the first)")
+    question = "the mode in question (default: the environment flags', else 2-1)"
+    sub.add_argument("--mode_b", "--b", default="", help=question)
     sub.add_argument("--seed", type=int, default=0, help="seed of every random choice (default: 0)")
 
 
@@ -149,10 +156,15 @@ def _json_option(sub: argparse.ArgumentParser) -> None:
 
 
 def _write_json(path: Path | None, content: Any) -> None:
-    if path is not None:
-        from .files import write_text
+    if path is None:
+        return
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+    if path == STDOUT:
+        print(text)
+        return
+    from .files import write_text
 
-        write_text(path, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(path, text + "\n")
 
 
 def _eval(options: argparse.Namespace) -> int:
@@ -220,18 +232,22 @@ def _compare(options: argparse.Namespace) -> int:
     unknown = sorted(set(options.steps) - set(range(1, 6)))
     if unknown:
         raise UsageError(f"--steps has {unknown[0]}: the debug plan's steps are 1 to 5")
+    both = [options.mode_a, options.mode_b]
     settings = check(
-        model=options.model, task=options.task, modes=options.modes, mode_a=options.mode_a, mode_b=options.mode_b,
-        limit=options.limit, seed=options.seed, device=options.device, lang=options.lang,
+        model=options.model, task=options.task, modes=options.modes or (both if all(both) else []), mode_a=both[0],
+        mode_b=both[1], limit=options.limit, layers=options.layers, item=options.items[0], seed=options.seed,
+        device=options.device, lang=options.lang,
     )  # fmt: skip
     from .notebook import open_workbook
     from .steps import compare_modes, exit_code
 
     results, words = [], texts(settings.lang)
-    chosen = tuple(dict.fromkeys(options.steps))
-    for result in compare_modes(open_workbook(settings), settings.mode_a, settings.mode_b, chosen):
+    chosen, items = (tuple(dict.fromkeys(given)) for given in (options.steps, options.items))
+    run = open_workbook(settings)
+    for result in compare_modes(run, settings.mode_a, settings.mode_b, chosen, list(settings.layers) or None, items):
         status = words.get(f"status.{result.status}", result.status)
-        print(f"{words('compare.step')} {result.STEP}: {status}\n  {result.verdict}", flush=True)
+        if options.json != STDOUT:
+            print(f"{words('compare.step')} {result.STEP}: {status}\n  {result.verdict}", flush=True)
         results.append(result)
     steps = {str(result.STEP): result.to_json() for result in results}
     _write_json(options.json, {"schema": 1, "settings": settings.public(), "steps": steps})

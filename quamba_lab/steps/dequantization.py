@@ -241,6 +241,24 @@ def _others(audit_table: pd.DataFrame, pair: tuple[str, str]) -> str:
     return say("So do the other scans registered here: {scans}.", scans=listed(names))
 
 
+def _clip_effect(effects: pd.DataFrame) -> str:
+    """What a clip at -127 would do to y, told from what it would do if the code occurred."""
+    clips = effects[effects["codes_at_stake"].notna()]
+    if clips.empty:
+        return ""
+    stake, forced = int(clips["codes_at_stake"].sum()), significant(float(clips["forced_error_rms"].max()))
+    if stake == 0:
+        return say(
+            "Code -128 does not occur in these inputs, so a clip at -127 would change no bit of y; on an operand's "
+            "lowest code it would change up to {forced} of RMS(y).",
+            forced=forced,
+        )
+    return say(
+        "Code -128 occurs {stake} times in these inputs; a clip at -127 would change up to {changed} of RMS(y).",
+        stake=f"{stake:,}", changed=significant(float(clips["error_rms"].max())),
+    )
+
+
 def _sentences(
     audit_table: pd.DataFrame, orders: pd.DataFrame, effects: pd.DataFrame | None, pair: tuple[str, str]
 ) -> pd.DataFrame:
@@ -296,6 +314,8 @@ def _sentences(
             )
             + say(".")
         )
+        if effects is not None:
+            answers["clipping"] = paragraph([answers["clipping"], _clip_effect(effects)])
     kinds = sorted(set(seen["conversion"]))
     answers["conversion"] = (
         say("The same in both: {conversion}.", conversion=kinds[0])
@@ -312,6 +332,9 @@ def _sentences(
         worst_effect = effects.loc[effects.groupby("question")["error_rms"].idxmax()].set_index("question")["effect"]
         most = effects.groupby("question")["max_ulp"].max()
         table["largest_possible_change_of_y"] = [largest.get(key, float("nan")) for key in QUESTIONS]
+        table["if_the_code_occurred"] = [
+            effects.loc[effects["question"] == key, "forced_error_rms"].max() for key in QUESTIONS
+        ]
         table["in_ulp"] = [float(most.get(key, float("nan"))) for key in QUESTIONS]
         table["that_would_be"] = [worst_effect.get(key, "not measured") for key in QUESTIONS]
     return table.drop(columns="key")

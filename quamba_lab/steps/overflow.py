@@ -269,7 +269,7 @@ def _sentence(
     return say(
         "The unclamped cast after the Hadamard wraps {wrapped} of {codes} values around, in {hit} of {items} items "
         "(mode {mode}; {layers}), a fault of the published layer in every mode: with a clamp there instead, "
-        "these items' log-probability moves by {rms} nats (RMS), {gained} answers become right and {lost} wrong.",
+        "these items' log-probability moves by {rms} nats (RMS), with {gained} right answers gained and {lost} lost.",
         wrapped=f"{numbers['wrapped'][mode]:,}", codes=codes, hit=f"{len(counts.hit):,}", items=items, mode=mode,
         layers=where, rms=significant(own["rms_log_probability"]), gained=f"{own['gained']:,}",
         lost=f"{own['lost']:,}",

@@ -100,7 +100,7 @@ class Pair:
     def _flips(self, n: str) -> str:
         flips = self.accuracy
         return say(
-            "{b} answers {gained} items rightly that {a} does not and loses {lost} of {n} "
+            "of {n} items, {b} gains {gained} that {a} answers wrongly and loses {lost} that it answers rightly "
             "(exact McNemar p = {p}, Holm {holm})",
             a=self.a, b=self.b, gained=flips.only_b, lost=flips.only_a, n=n, p=significant(flips.p),
             holm=significant(self.p_accuracy),

@@ -133,8 +133,8 @@ def what_if(x: ScanInputs) -> pd.DataFrame:
 
     ``error_rms``: RMS of the change of y / RMS of y.  ``times_cast``: the same in units of the error that rounding y to
     float16 makes anyway.  ``effect``: ``none`` (no bit of y changes), ``rounding`` (within the bounds that honest
-    float32 scans keep, in error/RMS and in the share of elements) or ``visible``.  For a clip, ``codes_at_stake`` is how
-    often the code that it would change occurs in these inputs, and ``forced_*`` what it would do if the operand's
+    float32 scans keep, in error/RMS and in the share of elements) or ``visible``.  For a clip, ``codes_at_stake`` is
+    how often the code that it would change occurs in these inputs, and ``forced_*`` what it would do if the operand's
     lowest code here were -128; NaN elsewhere.
     """
     base = run_variant(x, TORCH_INT8).y
