@@ -17,7 +17,7 @@ from IPython.display import display
 
 from . import parameters
 from .files import write_text
-from .texts import LANGUAGES, current_language, heading, label, set_language, texts
+from .texts import FREE_TEXT, LANGUAGES, current_language, heading, label, set_language, texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,9 +28,6 @@ __all__ = ["KEY", "begin", "figure_output", "finish", "show_figure", "show_figur
 
 KEY = "quamba_lab"
 """Where an output's metadata says what it is."""
-
-FREE_TEXT = {"text", "word", "words", "token", "target", "answer", "answer of A", "answer of B", ""}
-"""Columns whose cells are a task's own words, which no table of labels may touch."""
 
 LARGEST_SVG = 300_000
 """Bytes; a picture that is larger as SVG (a large heat map) is kept as PNG at twice the resolution."""

@@ -13,7 +13,7 @@ The language is a setting of the process, chosen once by ``set_language`` (the n
 What ``say`` returns is a string that can still be read in another language: ``sentence.within("en")``.
 """
 
-from .labels import LABELS, heading, label, localized
+from .labels import FREE_TEXT, LABELS, heading, label, localized
 from .prose import PROSE, prose
 from .speech import (
     LANGUAGES,
@@ -31,6 +31,7 @@ from .speech import (
 from .words import WORDS, Texts, texts
 
 __all__ = [
+    "FREE_TEXT",
     "LABELS",
     "LANGUAGES",
     "PROSE",

@@ -10,11 +10,13 @@ import re
 from typing import Any
 
 from .en_labels import COLUMNS
-from .speech import LANGUAGES, Said, current_language, within
+from .speech import LANGUAGES, Said, current_language, language, within
 from .zh_labels import LABELS as ZH
 
-__all__ = ["LABELS", "heading", "label", "localized"]
+__all__ = ["FREE_TEXT", "LABELS", "heading", "label", "localized"]
 
+FREE_TEXT = frozenset({"text", "word", "words", "token", "target", "answer", "answer of A", "answer of B", ""})
+"""Columns whose cells are a task's own words, which no table of labels may touch."""
 PLACE = re.compile(r"(item|token|channel|group|state|row|word|layer) (\d+)")
 
 LABELS: dict[str, dict[str, str]] = {"en": COLUMNS, "zh": ZH}
@@ -46,9 +48,14 @@ def heading(name: Any) -> str:
     return found.replace("_", " ") if found is name and isinstance(name, str) else str(found)
 
 
-def localized(view: dict[str, Any]) -> dict[str, Any]:
-    """A result's ``view_data()`` with its titles, labels and columns in words; names that select stay, and get a
-    ``label`` (series) or ``labels`` (a control's options) beside them."""
+def localized(view: dict[str, Any], lang: str | None = None) -> dict[str, Any]:
+    """A result's ``view_data()`` with its titles, labels and columns in words of ``lang`` (that of the process by
+    default); names that select stay, and get a ``label`` (series) or ``labels`` (a control's options) beside them."""
+    with language(lang or current_language()):
+        return _localized(view)
+
+
+def _localized(view: dict[str, Any]) -> dict[str, Any]:
     return {
         **view,
         "controls": [
@@ -73,13 +80,18 @@ def _frame(frame: dict[str, Any]) -> dict[str, Any]:
     if "series" in found:
         found["series"] = [{**one, "label": label(one["name"])} for one in found["series"]]
     if "columns" in found:
+        free = [column in FREE_TEXT for column in found["columns"]]
         found["columns"] = [heading(column) for column in found["columns"]]
-        found["rows"] = [[label(cell) for cell in row] for row in found["rows"]]
+        found["rows"] = [
+            [cell if words else label(cell) for cell, words in zip(row, free, strict=True)] for row in found["rows"]
+        ]
+    if "answers" in found:
+        found["answers"] = {**found["answers"], "columns": [heading(name) for name in found["answers"]["columns"]]}
     return found
 
 
 def _axis(axis: dict[str, Any]) -> dict[str, Any]:
     found = {**axis, "label": label(axis.get("label", ""))}
-    if "values" in found:
+    if "values" in found and "control" not in found:  # those of a control are what a click chooses
         found["values"] = [label(value) for value in found["values"]]
     return found

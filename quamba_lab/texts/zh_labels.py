@@ -398,6 +398,4 @@ LABELS: dict[str, str] = {
     "title": "内容",
     "Steps": "各步骤",
     "observed error": "观察到的误差",
-    "a": "A",
-    "b": "B",
 }

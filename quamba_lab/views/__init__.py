@@ -12,7 +12,7 @@ from .of_result import SHARED, of_result
 from .on_model import ON_MODEL
 from .sources import Need, Sources
 from .stage_table import STAGE_TABLE
-from .traces import ALONG, CODES, RUNS, MAP, NUMBER, STAGE_NAMES, TENSOR
+from .traces import ALONG, CODES, MAP, NUMBER, RUNS, STAGE_NAMES, TENSOR
 from .view import View
 
 __all__ = ["RUNS", "SHARED", "STAGE_NAMES", "VIEWS", "Need", "Sources", "View", "export", "of_result"]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..statistics import paired_accuracy
+from ..texts import say
 from .sources import Need, Sources
 from .view import View
 
@@ -24,9 +25,11 @@ def items(sources: Sources, *, mode_a: str, mode_b: str) -> dict[str, Any]:
     a, b = (sources.get(("answers", mode)) for mode in (mode_a, mode_b))
     change = (b.log_probability - a.log_probability)[:MOST_ITEMS]
     paired = paired_accuracy(a.correct, b.correct)
-    note = (
-        f"{paired.only_a} of {paired.n} items are right only in mode {mode_a}, {paired.only_b} only in mode {mode_b} "
-        f"(exact McNemar p = {paired.p:.3g}); the mean change is {float(change.mean()):+.3g} nats."
+    note = say(
+        "{only_a} of {n} items are right only in mode {mode_a}, {only_b} only in mode {mode_b} (exact McNemar p = {p});"
+        " the mean change is {nats} nats.",
+        only_a=paired.only_a, n=paired.n, mode_a=mode_a, only_b=paired.only_b, mode_b=mode_b, p=f"{paired.p:.3g}",
+        nats=f"{float(change.mean()):+.3g}"
     )
     return {
         "series": [{"name": mode_b, "values": [float(f"{v:.4g}") for v in change]}], "note": note,
@@ -35,8 +38,8 @@ def items(sources: Sources, *, mode_a: str, mode_b: str) -> dict[str, Any]:
 
 
 ITEMS = View(
-    "items", "Change of each item's log-probability, from mode A to mode B", "lines", ("mode_a", "mode_b"), items, needs,
-    {"y": {"label": "nats", "scale": "linear"}}, marks=("item",), wide=True,
+    "items", "Change of each item's log-probability from mode A to mode B", "lines", ("mode_a", "mode_b"), items,
+    needs, {"y": {"label": "nats", "scale": "linear"}}, marks=("item",), wide=True,
 )  # fmt: skip
 
 
@@ -50,7 +53,7 @@ def flips(sources: Sources, *, mode_a: str, mode_b: str) -> dict[str, Any]:
          float(f"{change[i]:.4g}"), float(f"{a.margin[i]:.4g}")]
         for i in moved
     ]  # fmt: skip
-    note = "" if rows else f"Modes {mode_a} and {mode_b} answer every item alike."
+    note = "" if rows else say("Modes {mode_a} and {mode_b} answer every item alike.", mode_a=mode_a, mode_b=mode_b)
     return {"columns": ["item", "right only in", "target", "change (nats)", "margin in A"], "rows": rows, "note": note}
 
 

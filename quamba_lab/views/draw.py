@@ -14,7 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from ..plots import FLOOR_COLOR, color_of
+from ..lettering import drawn as lettered
+from ..lettering import use_font
+from ..plots import FLOOR_COLOR, MODE_COLORS, color_of
 
 __all__ = ["Drawing", "draw", "svg"]
 
@@ -41,19 +43,12 @@ class Drawing:
         return self.box[0] + self.box[2] * (x - low) / (high - low)
 
 
-def _colour(name: str, index: int, count: int) -> str:
-    known = color_of(name)
+def _colour(name: str, index: int) -> str:
     if name in BAND_NAMES:
         return FLOOR_COLOR
     if name == "1":
         return INK
-    return known if name in mpl_modes() or count == 1 else PALETTE[index % len(PALETTE)]
-
-
-def mpl_modes() -> Mapping[str, str]:
-    from ..plots import MODE_COLORS
-
-    return MODE_COLORS
+    return color_of(name) if name in MODE_COLORS else PALETTE[index % len(PALETTE)]
 
 
 def _axes(width: float, height: float, left: float, right: float, bottom: float, top: float) -> Axes:
@@ -81,6 +76,7 @@ def draw(chart: Mapping[str, Any], width: float = WIDTH) -> Drawing:
     kind = chart["kind"]
     if kind not in ("lines", "bars", "heatmap"):
         raise ValueError(f"a {kind} is no picture: show it as text, or choose lines, bars or a heatmap")
+    use_font()
     with mpl.rc_context({"font.size": 9, "svg.fonttype": "none"}):
         return _heatmap(chart, width) if kind == "heatmap" else _series(chart, kind, width)
 
@@ -89,70 +85,108 @@ def _numbers(values: Any) -> np.ndarray:
     return np.array([math.nan if not isinstance(v, int | float) else float(v) for v in values], dtype=float)
 
 
+LETTER = 0.078
+"""Inches that a letter of a label takes, about."""
+
+
+def _legend_rows(names: list[str], room: float) -> tuple[int, int]:
+    """Columns and rows of a legend of ``names`` in ``room`` inches."""
+    columns = max(1, min(len(names), int(room / (0.62 + LETTER * max(map(len, names), default=0)))))
+    return columns, math.ceil(len(names) / columns)
+
+
 def _series(chart: Mapping[str, Any], kind: str, wide: float) -> Drawing:
     x, y = chart.get("x") or {}, chart.get("y") or {}
-    labels = list(x.get("values") or [])
+    labels = [v if isinstance(v, int | float) else str(v) for v in x.get("values") or []]
     series = chart.get("series") or []
-    numeric = kind == "lines" and all(isinstance(v, int | float) for v in labels)
-    long = not numeric and sum(len(str(v)) for v in labels) > 70
-    lengthy = min(1.5, 0.062 * max((len(str(v)) for v in labels), default=0)) if long else 0
-    named = len(series) > 1
-    axis = _axes(wide, 2.55 + lengthy, left=0.72, right=0.12, bottom=0.46 + lengthy, top=0.34 if named else 0.12)
+    numeric = kind == "lines" and all(not isinstance(v, str) for v in labels)
+    longest = max((len(str(v)) for v in labels), default=0)
+    crowded = not numeric and LETTER * (longest + 1) * len(labels) > wide - 0.9
+    if kind == "bars" and crowded and longest > 9:
+        return _lying_bars(chart, wide, longest)
+    below = min(1.1, 0.05 * longest + 0.05) if crowded else 0
+    names = [str(one.get("label", one["name"])) for one in series]
+    columns, rows = _legend_rows(names, wide - 0.84)
+    above = 0.12 + 0.2 * rows if len(series) > 1 else 0.12
+    axis = _axes(wide, 2.2 + above + below, left=0.72, right=0.12, bottom=0.46 + below, top=above)
     axis.grid(True, axis="y", color=GRID, linewidth=0.7)
     axis.set_axisbelow(True)
     places = np.asarray(labels, dtype=float) if numeric else np.arange(len(labels))
     drawn = [s for s in series if s.get("values") is not None]
     every = []
-    for index, one in enumerate(series):
-        colour = _colour(str(one["name"]), index, len(series))
+    for index, (name, one) in enumerate(zip(names, series, strict=True)):
+        colour = _colour(str(one.get("mode", one["name"])), index)
         if one.get("values") is None:
             low, high = _numbers(one["low"]), _numbers(one["high"])
             every += [low, high]
-            axis.fill_between(places, low, high, color=colour, alpha=0.45, linewidth=0, label=one["name"])
+            axis.fill_between(places, low, high, color=colour, alpha=0.35, linewidth=0, label=name)
             continue
         values = _numbers(one["values"])
         every.append(values)
         if kind == "bars":
             width = 0.8 / max(len(drawn), 1)
             shift = (drawn.index(one) - (len(drawn) - 1) / 2) * width
-            axis.bar(places + shift, values, width * 0.94, color=colour, label=one["name"])
+            axis.bar(places + shift, values, width * 0.94, color=colour, label=name)
         else:
             axis.plot(
-                places, values, color=colour, linewidth=1.7, linestyle=DASHES[index % 4], label=one["name"],
+                places, values, color=colour, linewidth=1.7, linestyle=DASHES[index % 4], label=name,
                 marker="o" if len(labels) <= 24 else None, markersize=3.6,
             )  # fmt: skip
-    _log_scale(axis, every, y.get("scale") == "log", kind)
+    _scale(axis, "y", every, y.get("scale") == "log", kind)
     if not numeric:
-        rotation = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if long else {}
+        rotation = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
         axis.set_xticks(places, [str(v) for v in labels], **rotation)
     elif labels:
         axis.set_xlim(min(labels) - 0.5, max(labels) + 0.5)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.set_xlabel(x.get("label", ""))
+    axis.set_xlabel("" if crowded else x.get("label", ""))
     axis.set_ylabel(y.get("label", ""))
-    if named:
+    if len(series) > 1:
         axis.legend(
-            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(len(series), 5), frameon=False, labelcolor=INK,
-            borderaxespad=0.2, handlelength=1.8, columnspacing=1.4,
+            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, labelcolor=INK, borderaxespad=0.2,
+            handlelength=1.8, columnspacing=1.4,
         )  # fmt: skip
     return _drawing(axis)
 
 
-def _log_scale(axis: Axes, every: list[np.ndarray], wanted: bool, kind: str) -> None:
-    """A logarithmic y axis where there is something to show on it; zeros stand on its floor."""
+def _lying_bars(chart: Mapping[str, Any], wide: float, longest: int) -> Drawing:
+    """Bars along x, for labels that are too long to stand side by side."""
+    labels, series = [str(v) for v in chart["x"]["values"]], chart.get("series") or []
+    left = min(0.55 * wide, 0.2 + LETTER * longest)
+    axis = _axes(wide, 0.65 + 0.3 * len(labels), left=left, right=0.15, bottom=0.46, top=0.1)
+    axis.grid(True, axis="x", color=GRID, linewidth=0.7)
+    axis.set_axisbelow(True)
+    thick, places, every = 0.75 / max(len(series), 1), np.arange(len(labels)), []
+    for index, one in enumerate(series):
+        values = _numbers(one["values"])
+        every.append(values)
+        shift = (index - (len(series) - 1) / 2) * thick
+        axis.barh(places + shift, values, thick * 0.94, color=_colour(str(one.get("mode", one["name"])), index))
+    _scale(axis, "x", every, (chart.get("y") or {}).get("scale") == "log", "bars")
+    axis.set_yticks(places, labels)
+    axis.invert_yaxis()
+    axis.set_xlabel((chart.get("y") or {}).get("label", ""))
+    return _drawing(axis)
+
+
+def _scale(axis: Axes, which: str, every: list[np.ndarray], log: bool, kind: str) -> None:
+    """A logarithmic axis where there is something to show on it; zeros stand on its floor."""
     values = np.concatenate(every) if every else np.empty(0)
     positive = values[np.isfinite(values) & (values > 0)]
-    if wanted and positive.size:
+    set_scale, lower = getattr(axis, f"set_{which}scale"), getattr(axis, f"set_{which}lim")
+    ticks = getattr(axis, f"{which}axis")
+    if log and positive.size:
         if np.any(values == 0) and kind == "lines":
-            axis.set_yscale("symlog", linthresh=float(positive.min()))
-            axis.set_ylim(bottom=0)
+            set_scale("symlog", linthresh=float(positive.min()))
+            lower(0)
         else:
-            axis.set_yscale("log")
-        axis.yaxis.set_major_locator(axis.yaxis.get_major_locator())
-        axis.yaxis.get_major_locator().set_params(numticks=6)
+            set_scale("log")
+        ticks.get_major_locator().set_params(numticks=6)
     elif not positive.size and not np.any(values < 0):
-        axis.set_ylim(0, 1)
-        axis.set_yticks([0])
+        lower(0, 1)
+        getattr(axis, f"set_{which}ticks")([0])
+    else:
+        ticks.set_major_formatter(lambda value, _: f"{value:.4g}")
 
 
 def _heatmap(chart: Mapping[str, Any], wide: float) -> Drawing:
@@ -196,9 +230,10 @@ def _heatmap(chart: Mapping[str, Any], wide: float) -> Drawing:
         bar.tick_params(colors=INK, labelsize=8, length=0)
         bar.spines[:].set_visible(False)
         if zeros:
-            bar.set_xlabel("blank: 0", fontsize=8, color=INK)
+            bar.set_xlabel(lettered("blank: 0"), fontsize=8, color=INK)
     else:
-        axis.text(0.5, 0.5, "equal everywhere", transform=axis.transAxes, ha="center", va="center", color=INK)
+        none = lettered("equal everywhere")
+        axis.text(0.5, 0.5, none, transform=axis.transAxes, ha="center", va="center", color=INK)
     return _drawing(axis)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..steps.result import plain
+from ..texts import say
 from .sources import SLOW, Sources
 from .view import View
 
@@ -37,7 +38,8 @@ def _affordable(sources: Sources, view: View, choices: Mapping[str, Any], defaul
 def _frame(sources: Sources, view: View, choices: dict[str, Any]) -> dict[str, Any]:
     if "mode_b" in choices and choices.get("mode_a") == choices["mode_b"]:
         empty = {"table": {"columns": [], "rows": []}, "tokens": {"tokens": [], "values": []}, "heatmap": {"rows": []}}
-        return {**empty.get(view.kind, {"series": []}), "note": f"Mode {choices['mode_b']} is held against itself."}
+        note = say("Mode {mode} is held against itself.", mode=choices["mode_b"])
+        return {**empty.get(view.kind, {"series": []}), "note": note}
     return plain(view.frame(sources, **choices))
 
 

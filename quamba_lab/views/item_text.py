@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..tasks import tokenize
+from ..texts import say
 from .sources import Need, Sources
 from .view import View
 
@@ -65,24 +66,31 @@ def item_text(sources: Sources, *, mode_a: str, mode_b: str, item: int) -> dict[
     a, b = (log_probabilities(sources, mode, item) for mode in (mode_a, mode_b))
     change = b - a
     context = len(ids) - target
-    facts = [["target", run.task.items[item].target.strip(), "", ""]]
+    facts = [[say("target"), run.task.items[item].target.strip(), "", ""]]
     for mode, log_p in ((mode_a, a), (mode_b, b)):
         said = answer(sources, mode, item)
-        verdict = "right" if said == run.task.items[item].target.strip() else "wrong"
-        facts.append([f"mode {mode}", said, verdict, float(f"{log_p[context - 1 :].sum():.5g}")])
+        verdict = say("right") if said == run.task.items[item].target.strip() else say("wrong")
+        facts.append([say("mode {mode}", mode=mode), said, verdict, float(f"{log_p[context - 1 :].sum():.5g}")])
     total = float(change[context - 1 :].sum())
     moved = int(np.abs(change).argmax()) + 1
     note = (
-        f"Mode {mode_b} gives the target {abs(total):.3g} nats {'more' if total > 0 else 'less'} than mode {mode_a}; "
-        f"the token whose log-probability changes most is {moved}, by {change[moved - 1]:+.3g}."
+        say(
+            "Mode {mode_b} gives the target {total} nats {more} than mode {mode_a}; the token whose log-probability "
+            "changes most is {moved}, by {by}.",
+            mode_b=mode_b, total=f"{abs(total):.3g}", more=say("more") if total > 0 else say("less"), mode_a=mode_a,
+            moved=moved, by=f"{change[moved - 1]:+.3g}"
+        )
         if np.any(change)
-        else f"Modes {mode_a} and {mode_b} give every token of item {item} the same probability."
+        else say(
+            "Modes {mode_a} and {mode_b} give every token of item {item} the same probability.",
+            mode_a=mode_a, mode_b=mode_b, item=item
+        )
     )
     return {
         "tokens": [run.base.tokenizer.decode([i]) for i in ids],
         "values": [None, *(float(f"{v:.3g}") for v in change)],
         "target": [context, len(ids)], "answers": {"columns": ["", "word", "", "nats"], "rows": facts}, "note": note,
-        "low": f"less likely in mode {mode_b}", "high": f"more likely in mode {mode_b}",
+        "low": say("less likely in mode {mode}", mode=mode_b), "high": say("more likely in mode {mode}", mode=mode_b),
     }  # fmt: skip
 
 

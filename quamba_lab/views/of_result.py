@@ -1,9 +1,10 @@
-"""The views that a step's result offers by itself (``view_data()``), for any pair of modes: the step is run when needed."""
+"""The views that a step's result offers by itself (``view_data()``), for any pair of modes."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..texts import say
 from .sources import Need, Sources
 from .view import View
 
@@ -44,7 +45,7 @@ def of_result(result: Any, step: str = "") -> tuple[list[View], list[dict[str, A
                 _chart = charts.get(_chart["name"], {"frames": {}})
             key = "|".join(str(choices[name]) for name in _own.values())
             if key not in _chart["frames"]:
-                return {"series": [], "rows": [], "columns": [], "note": "Nothing was measured for this choice."}
+                return {"series": [], "rows": [], "columns": [], "note": say("Nothing was measured for this choice.")}
             axes = {name: _chart[name] for name in AXES if name in _chart}
             return {**axes, **_chart["frames"][key]}
 

@@ -12,6 +12,7 @@ from ..diagnose.gallery import faults
 from ..scans import ScanInputs
 from ..scans.oracle import oracle_float64
 from ..scans.variants import Variant
+from ..texts import say
 from .sources import Sources, trace_needs
 from .view import View
 
@@ -47,7 +48,10 @@ def on_model(
         error = (y - truth)[0, :, channel].abs()
         series.append({"name": name, "values": [float(f"{v:.3g}") for v in error.tolist()]})
     return {
-        "series": series, "note": f"Layer {layer}, channel {channel}, the inputs of mode {mode_a}, item {item}.",
+        "series": series, "note": say(
+            "Layer {layer}, channel {channel}, the inputs of mode {mode_a}, item {item}.",
+            layer=layer, channel=channel, mode_a=mode_a, item=item
+        ),
         "x": {"label": "token", "control": "token", "values": list(range(truth.shape[1]))},
         "y": {"label": "|y − y(FP64)|", "scale": "log"},
     }  # fmt: skip

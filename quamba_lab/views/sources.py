@@ -13,6 +13,7 @@ from torch import Tensor
 from .. import steps
 from ..quantized import Quantized
 from ..steps.workbook import BYTES_PER_ELEMENT, TRACE_IN_MEMORY, Workbook
+from ..texts import label, say
 from ..trace import STAGES, Trace
 
 __all__ = ["SLOW", "Need", "Sources"]
@@ -83,9 +84,11 @@ SLOW = ("state_quantization", "causes", "amplifiers", "answer_tracing")
 """What takes so long that a person is asked before another pair of modes is computed."""
 
 WORDS = {
-    "trace": "mode {0} on item {1}", "lockstep": "mode {1} on the inputs of mode {0}, item {2}",
-    "answers": "the answers of mode {0}", "witness": "what runs in mode {0}",
-}  # fmt: skip
+    "trace": lambda mode, item: say("mode {mode} on item {item}", mode=mode, item=item),
+    "lockstep": lambda a, b, item: say("mode {b} on the inputs of mode {a}, item {item}", a=a, b=b, item=item),
+    "answers": lambda mode: say("the answers of mode {mode}", mode=mode),
+    "witness": lambda mode: say("what runs in mode {mode}", mode=mode),
+}
 
 
 def _size(value: Any) -> int:
@@ -166,8 +169,9 @@ class Sources:
 def in_words(need: Need) -> str:
     """What is being computed, for a person who waits."""
     if need[0] in WORDS:
-        return WORDS[need[0]].format(*need[1:])
-    return f"{need[0].replace('_', ' ')} of modes {need[1]} and {need[2]}, item {need[3]}"
+        return WORDS[need[0]](*need[1:])
+    step, a, b, item = need
+    return say("{step} of modes {a} and {b}, item {item}", step=label(step), a=a, b=b, item=item)
 
 
 def trace_needs(sources: Sources, mode_a: str, mode_b: str, item: int, run: str = "free run", **_: Any) -> list[Need]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..compare import relative_rms
 from ..quantized import Quantized
 from ..steps.tensors import real_values
+from ..texts import say
 from .sources import Need, Sources, trace_needs
 from .view import View
 
@@ -83,7 +84,8 @@ def _weights(sources: Sources, mode: str, layer: int, operation: str) -> tuple[s
     """dtype, shape and scale of an operation's weights; of the scan, which one ran and in which build."""
     if operation == "scan":
         ran = sources.get(("witness", mode)).layers[layer]
-        return ran.scan, ran.build.split(",")[0].split(" -")[0], "none" if ran.state_scale is None else f"state {ran.state_scale:.4g}"
+        scale = "none" if ran.state_scale is None else say("state {scale}", scale=f"{ran.state_scale:.4g}")
+        return ran.scan, ran.build.split(",")[0].split(" -")[0], scale
     state = sources.run.view(mode).state_dict()
     name = f"layers.{layer}.{operation}"
     weight, scale = state[f"{name}.weight"], state.get(f"{name}.weight_scale")
@@ -140,12 +142,19 @@ def stage_table(sources: Sources, *, mode_a: str, mode_b: str, item: int, layer:
     columns = ["stage", "dtype", "shape", "scale", "on equal inputs", "added here", "free run"]
     differing = [row[0] for row in rows if row[4] != "equal" and row[0] != "environment"]
     note = (
-        f"Layer {layer}, item {item}. A → B where the modes differ. Given equal inputs, the first stage of mode "
-        f"{mode_b} whose values differ from mode {mode_a} is: {differing[0]}."
+        say(
+            "Layer {layer}, item {item}. A → B where the modes differ. Given equal inputs, the first stage of mode "
+            "{mode_b} whose values differ from mode {mode_a} is: {stage}.",
+            layer=layer, item=item, mode_b=mode_b, mode_a=mode_a, stage=differing[0]
+        )
         if differing
-        else f"Layer {layer}, item {item}. Given equal inputs, no stage of mode {mode_b} differs from mode {mode_a}."
+        else say(
+            "Layer {layer}, item {item}. Given equal inputs, no stage of mode {mode_b} differs from mode {mode_a}.",
+            layer=layer, item=item, mode_b=mode_b, mode_a=mode_a
+        )
     )
-    return {"columns": columns, "rows": rows, "note": note, "marks": ["same" if row[4] == "equal" else "different" for row in rows]}
+    marks = ["same" if row[4] == "equal" else "different" for row in rows]
+    return {"columns": columns, "rows": rows, "note": note, "marks": marks}
 
 
 STAGE_TABLE = View(

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..compare import relative_rms
 from ..quantized import Quantized
 from ..steps.tensors import AXES, DEFAULT_AXES, real_values, same_values, summary_rows, token_errors
+from ..texts import paragraph, say
 from .sources import Sources, trace_needs
 from .view import View
 
@@ -42,13 +43,18 @@ def difference_map(
         rows.append([float(f"{v:.2g}") for v in (errors / size if size else errors).tolist()])
     largest = max(((v, r, c) for r, row in enumerate(rows) for c, v in enumerate(row)), default=(0.0, 0, 0))
     where = (
-        f"the largest difference, {largest[0]:.2g} of the stage's RMS, is at layer {sources.layers[largest[1]]}, "
-        f"token {largest[2]}"
+        say(
+            "the largest difference, {size} of the stage's RMS, is at layer {layer}, token {token}",
+            size=f"{largest[0]:.2g}", layer=sources.layers[largest[1]], token=largest[2]
+        )
         if largest[0] > 0
-        else "no value differs"
+        else say("no value differs")
     )
     return {
-        "rows": rows, "note": f"{stage} of mode {mode_b} against mode {mode_a}, item {item}, {run}: {where}.",
+        "rows": rows, "note": say(
+            "{stage} of mode {mode_b} against mode {mode_a}, item {item}, {run}: {where}.",
+            stage=stage, mode_b=mode_b, mode_a=mode_a, item=item, run=run, where=where
+        ),
         "x": {"label": "token", "control": "token", "values": list(range(len(rows[0]) if rows else 0))},
         "y": {"label": "layer", "control": "layer", "values": list(sources.layers)},
     }  # fmt: skip
@@ -82,12 +88,20 @@ def along(
     row = channel % count
     values = {mode_a: _row(stage, a, row)} | {mode_b: _row(stage, b, row)}
     unequal = int((_row(stage, a, row) != _row(stage, b, row)).sum())
-    note = f"{stage} of layer {layer}, channel {row}, {run}: {unequal} of {len(next(iter(values.values())))} differ."
+    note = say(
+        "{stage} of layer {layer}, channel {row}, {run}: {unequal} of {total} differ.",
+        stage=stage, layer=layer, row=row, run=run, unequal=unequal, total=len(next(iter(values.values())))
+    )
     if row != channel:
-        note += f" This stage has {count} rows, so row {row} stands for channel {channel}."
+        stands = say(
+            "This stage has {count} rows, so row {row} stands for channel {channel}.",
+            count=count, row=row, channel=channel,
+        )  # fmt: skip
+        note = paragraph([note, stands])
+    length = len(next(iter(values.values())))
     return {
         "series": [{"name": mode, "values": [float(f"{v:.5g}") for v in x.tolist()]} for mode, x in values.items()],
-        "x": {"label": "token", "control": "token", "values": list(range(a.shape[AXES.get(stage, DEFAULT_AXES).index("token")]))},
+        "x": {"label": "token", "control": "token", "values": list(range(length))},
         "y": {"label": "value", "scale": "linear"}, "note": note,
     }  # fmt: skip
 
@@ -112,9 +126,11 @@ def number(
             cells += ["" if codes is None else int(codes[token]), float(_row(stage, value, row)[token])]
         difference = cells[3] - cells[1]
         rows.append([stage, row, *cells, difference if math.isfinite(difference) else None])
-    columns = ["stage", "row", f"code, {mode_a}", f"value, {mode_a}", f"code, {mode_b}", f"value, {mode_b}",
+    sides = [(say("code, {mode}", mode=mode), say("value, {mode}", mode=mode)) for mode in (mode_a, mode_b)]
+    columns = ["stage", "row", *sides[0], *sides[1],
                "difference"]  # fmt: skip
-    return {"columns": columns, "rows": rows, "note": f"Layer {layer}, token {token}, channel {channel}, free run."}
+    note = say("Layer {layer}, token {token}, channel {channel}, free run.", layer=layer, token=token, channel=channel)
+    return {"columns": columns, "rows": rows, "note": note}
 
 
 NUMBER = View(
@@ -135,10 +151,11 @@ def codes(
     """How often each INT8 code occurs in a stage of both modes; of a stage without codes, its values in 255 bins."""
     a, b = (trace[stage, layer] for trace in sources.traces(mode_a, mode_b, item, run))
     scale = next((float(v.scale) for v in (a, b) if isinstance(v, Quantized) and v.scale is not None), None)
-    note = f"{stage} of layer {layer}, {run}."
+    note = say("{stage} of layer {layer}, {run}.", stage=stage, layer=layer, run=run)
     if scale is None:
         scale = max(float(real_values(a).abs().max()), float(real_values(b).abs().max())) / 127 or 1.0
-        note += f" The stage has no codes: one step stands for {scale:.3g}."
+        grid = say("The stage has no codes: one step stands for {scale}.", scale=f"{scale:.3g}")
+        note = paragraph([note, grid])
     series = {mode: _codes(value, scale).tolist() for mode, value in ((mode_a, a), (mode_b, b))}
     return {"series": [{"name": mode, "values": counts} for mode, counts in series.items()], "note": note}
 
@@ -160,9 +177,10 @@ def tensor(
     shown = ("dtype", "shape", "scale", "low", "high", "mean", "std", "distinct")
     table = [[name, *(row[name] if row[name] == row[name] else "none" for row in rows)] for name in shown]
     size = relative_rms(real_values(b).double(), real_values(a).double())
-    word = "equal" if same_values(a, b) else f"{size:.3g} of the RMS apart"
-    return {"columns": ["", f"mode {mode_a}", f"mode {mode_b}"], "rows": table,
-            "note": f"{stage} of layer {layer}, {run}: {word}."}  # fmt: skip
+    word = say("equal") if same_values(a, b) else say("{size} of the RMS apart", size=f"{size:.3g}")
+    note = say("{stage} of layer {layer}, {run}: {word}.", stage=stage, layer=layer, run=run, word=word)
+    columns = ["", *(say("mode {mode}", mode=mode) for mode in (mode_a, mode_b))]
+    return {"columns": columns, "rows": table, "note": note}
 
 
 TENSOR = View(

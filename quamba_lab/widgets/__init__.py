@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
+from ..lettering import figure_language
 from ..notebook import KEY, figure_output
-from ..texts import localized
+from ..texts import label, localized
 from ..views import STAGE_NAMES, VIEWS, Sources, View, export, of_result
 from .bar import ControlBar, Selection
 from .explorer import Explorer
@@ -109,6 +110,7 @@ def _still(explorer: Explorer) -> tuple[dict[str, str], str]:
             if frame.get("series") or frame.get("rows"):
                 from ..views.draw import draw
 
-                alt = str(frame.get("alt") or frame.get("note") or view.title)
-                return figure_output(draw(view.chart(frame)).figure), alt
-    return {}, explorer.views[0].title if explorer.views else ""
+                alt = str(frame.get("alt") or frame.get("note") or label(view.title))
+                chart = localized({"charts": [{**view.chart(frame), "frames": {}}]}, figure_language())["charts"][0]
+                return figure_output(draw(chart).figure), alt
+    return {}, str(label(explorer.views[0].title)) if explorer.views else ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from ..texts import label
+from ..texts import label, say
 from ..views.draw import Drawing, draw, svg
 from ..views.view import View
 
@@ -76,9 +76,9 @@ def _picture(view: View, frame: Mapping[str, Any], drawn: Drawing, text: str, ch
     attributes = "".join(f' data-{side}="{_attribute(value)}"' for side, value in told.items())
     if told:
         keys = "arrow keys move the choice" if view.kind == "heatmap" else "left and right arrow move the choice"
-        label = escape(f"{view.title}: click to choose, {keys}", quote=True)
+        name = escape(say("{title}: click to choose, {keys}", title=label(view.title), keys=label(keys)), quote=True)
         attributes += f' data-box="{_attribute(list(drawn.box))}" tabindex="0" data-key="{escape(view.name)}" '
-        attributes += f'role="application" aria-label="{label}"'
+        attributes += f'role="application" aria-label="{name}"'
     return f'<div class="ql-picture"{attributes}>{text}{mark}</div>'
 
 
@@ -92,7 +92,7 @@ def number(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return str(label(str(value)))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -109,17 +109,18 @@ def _cell(value: Any, right: bool) -> str:
 
 
 def _table(frame: Mapping[str, Any]) -> str:
-    rows, flagged = frame["rows"], frame.get("marks") or []
+    rows, marks = frame["rows"], frame.get("marks") or []
     numeric = [any(_is_number(row[i]) for row in rows) for i in range(len(frame["columns"]))]
     head = "".join(
         f'<th scope="col"{" class=ql-number" if right else ""}>{escape(str(name))}</th>'
         for name, right in zip(frame["columns"], numeric, strict=True)
     )
     lines = "".join(
-        f'<tr{" class=ql-flag" if i < len(flagged) and flagged[i] == "different" else ""}>{"".join(map(_cell, row, numeric))}</tr>'
-        for i, row in enumerate(rows)
+        f'<tr{" class=ql-flag" if mark == "different" else ""}>{"".join(map(_cell, row, numeric))}</tr>'
+        for row, mark in zip(rows, [*marks, *[""] * len(rows)], strict=False)
     )
-    return f'<div class="ql-scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    return f'<div class="ql-scroll" tabindex="0">{table}</div>'
 
 
 def _shade(value: float, largest: float) -> str:
@@ -138,7 +139,7 @@ def _text(frame: Mapping[str, Any], choices: Mapping[str, Any]) -> str:
     for i, (token, value) in enumerate(zip(tokens, values, strict=True)):
         kinds = " ".join(k for k, on in (("ql-chosen", i == chosen), ("ql-target", i in target)) if on)
         style = "" if value is None else f' style="{_shade(value, largest)}"'
-        title = f"token {i}" if value is None else f"token {i}: {value:+.3g} nats"
+        title = say("token {i}", i=i) if value is None else say("token {i}: {change} nats", i=i, change=f"{value:+.3g}")
         words.append(
             f'<span{f" class={kinds!r}" if kinds else ""}{style} title="{escape(title)}" '
             f'data-choose="{_attribute({"token": i})}">{escape(token)}</span>'
@@ -150,7 +151,7 @@ def _text(frame: Mapping[str, Any], choices: Mapping[str, Any]) -> str:
     ramp += f"color-mix(in srgb,{POSITIVE} {STRONGEST}%,transparent))"
     return (
         f'<div class="ql-reading"><p class="ql-text" tabindex="0" data-key="text" data-x="{_attribute(axis)}" '
-        f'aria-label="The item; left and right arrow choose a token">{"".join(words)}</p>'
+        f'aria-label="{say("The item; left and right arrow choose a token")}">{"".join(words)}</p>'
         f"{answers}</div>"
         f'<div class="ql-legend"><span>{escape(less)}</span><span>{-largest:.2g}</span>'
         f'<span class="ql-ramp" style="background:{ramp}"></span><span>+{largest:.2g}</span>'

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
 import ipywidgets as w
 
-from ..texts import label, localized
+from ..texts import label, localized, say
 from ..views import Sources, View
 from ..views.draw import Drawing
 from ..views.sources import SLOW, Need, in_words
@@ -36,7 +37,7 @@ class Explorer:
         self, views: Sequence[View], sources: Sources | None, selection: Selection, bar: ControlBar | None = None,
         controls: Sequence[Mapping[str, Any]] = (),
     ):  # fmt: skip
-        self.views, self.sources, self.selection, self.bar = list(views), sources, selection, bar
+        self.views, self.sources, self.selection, self.bar = _filled(views), sources, selection, bar
         self.own = {control["name"]: control for control in controls}
         self._drawn: OrderedDict[tuple, tuple[dict, tuple[Drawing, str] | None]] = OrderedDict()
         self._job: Job | None = None
@@ -156,7 +157,7 @@ class Explorer:
         def told(done: int, words: str) -> None:
             if self._job is job:
                 self.progress.value = done
-                self._say(f"Computing {words} …", button="Stop")
+                self._say(say("Computing {what} …", what=words), button="Stop")
 
         def ended(error: BaseException | None) -> None:
             if self._job is not job:
@@ -191,6 +192,16 @@ class Explorer:
             job.wait(seconds)
             if job.alive:
                 raise TimeoutError(f"still computing after {seconds} seconds")
+
+
+def _filled(views: Sequence[View]) -> list[View]:
+    """The views with no gap between them: of an odd number of half cards in a row the last takes the whole width."""
+    found, halves = [], 0
+    for number, view in enumerate(views):
+        halves = 0 if view.wide else halves + 1
+        last = number + 1 == len(views) or views[number + 1].wide
+        found.append(replace(view, wide=True) if halves % 2 and last else view)
+    return found
 
 
 def _in_words(view: View, frame: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Work that takes longer than a hand waits: in a thread of its own, with progress, stopped by a button or an interrupt."""
+"""Work that takes longer than a hand waits: in its own thread, with progress, stopped by a button or an interrupt."""
 
 from __future__ import annotations
 
