@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import pytest
-from tiny import HOSTILE, MODES, NAMES, Result, write_workbook
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import HOSTILE, NAMES, Result, write_workbook
 
+from quamba_lab.notebook import figure_output
 from quamba_lab.parameters import Settings
 from quamba_lab.report import read_verdict
 from quamba_lab.report.cells import read_page
 from quamba_lab.report.changes import ReportError, compare_reports
 from quamba_lab.report.markdown import headings, to_html
+from quamba_lab.report.packing import packed
+from quamba_lab.report.vector import lean, size_of, svg_uri
 from quamba_lab.sweep import sweep
 
 PAGES = ("index.html", "1_is_it_real.html", "2_scan_inputs.html")
@@ -25,7 +34,7 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     notebooks = write_workbook(folder / "notebooks")
     settings = Settings(model="/home/me/<b>model</b>", layers=(0, 1), flags={"FP32_SSM_INPUT": "true"})
-    sweep(settings, folder / "reports", folder=notebooks, timeout=120, command="quamba-lab report")
+    sweep(settings, folder / "reports", folder=notebooks, timeout=120)
     return folder / "reports"
 
 
@@ -52,7 +61,7 @@ def test_a_page_names_nothing_outside_itself(report, page):
             value = attributes.get(name) or ""
             assert re.match(r"data:|#|\d_\w+\.html$|index\.html$|$", value), (tag, name, value[:60])
     text = (report / page).read_text(encoding="utf-8")
-    assert not re.search(r"@import|url\((?!data:)|fetch\(|XMLHttpRequest|WebSocket", text)
+    assert not re.search(r"@import|url\((?!data:|%23)|fetch\(|XMLHttpRequest|WebSocket", text)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -104,15 +113,71 @@ def test_local_links_lead_somewhere(report):
 def test_the_verdict_has_neither_times_nor_paths(report):
     verdict = read_verdict(report)
     assert set(verdict["steps"]) == set(NAMES)
-    assert verdict["steps"]["1_is_it_real"]["numbers"] == {"p": 0.5}
+    assert verdict["steps"]["1_is_it_real"]["numbers"]["p"] == 0.5
     text = (report / "verdict.json").read_text(encoding="utf-8")
     assert not re.search(r"\d\d:\d\d|/home/me|/tmp", text)
 
 
+def unpacked(packed):
+    """What views.js makes of the data in a page."""
+
+    def opened(value):
+        if isinstance(value, dict):
+            return packed["pool"][value["@"]] if "@" in value else {k: opened(v) for k, v in value.items()}
+        return [opened(entry) for entry in value] if isinstance(value, list) else value
+
+    return opened(packed["view"])
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-1e9, 1e9).map(lambda v: float(f"{v:.5g}")) | st.text(),
+    lambda inner: st.lists(inner, max_size=15) | st.dictionaries(st.sampled_from("abcd"), inner, max_size=4),
+    max_leaves=40,
+))  # fmt: skip
+def test_packed_data_open_to_what_they_were(view):
+    assert unpacked(json.loads(json.dumps(packed(view)))) == json.loads(json.dumps(view))
+
+
+def test_a_list_that_occurs_often_stands_once():
+    curve = [i / 7 for i in range(50)]
+    data = packed({"a": curve, "b": {"c": curve}, "x": list(range(50))})
+    assert len(data["pool"]) == 1
+    assert data["view"]["a"] == data["view"]["b"]["c"] == {"@": 0}
+    assert data["pool"][0] == pytest.approx(curve, rel=1e-4)
+
+
+def test_a_lean_picture_is_smaller_and_draws_the_same():
+    figure = Result().figure()
+    svg = figure_output(figure)["image/svg+xml"]
+    small = lean(svg)
+    assert len(small) < 0.9 * len(svg)
+    before, after = (re.findall(r"[-\d.]+", re.search(r' d="(M[^"]*L[^"]*)"', text)[1]) for text in (svg, small))
+    assert [float(v) for v in after] == pytest.approx([float(v) for v in before], abs=0.01)
+    assert unquote(svg_uri(svg)).endswith(small)
+    assert size_of(svg) == {"width": 576, "height": 288}  # 6 x 3 inches
+
+
+def test_the_summary_stands_first(report):
+    text = (report / "index.html").read_text(encoding="utf-8")
+    places = [text.index(part) for part in (
+        "<h1", 'class="verdict', "What to do", 'id="all-steps"', 'id="background"', 'id="all-settings"',
+        'id="reproduce"', 'id="versions"',
+    )]  # fmt: skip
+    assert places == sorted(places)
+
+
+def test_a_picture_has_its_data(report):
+    text = (report / "1_is_it_real.html").read_text(encoding="utf-8")
+    href = re.search(r'download="curve.csv" href="([^"]*)"', text)[1]
+    rows = list(csv.reader(io.StringIO(unquote(unescape(href)).split(",", 1)[1])))
+    assert rows[0] == ["token", f"error {HOSTILE}"]
+    assert rows[5] == ["4", repr(1 / 3)[:17]]
+
+
 def test_the_page_carries_the_data_of_every_choice(report):
     text = (report / "1_is_it_real.html").read_text(encoding="utf-8")
-    shipped = re.search(r'class="view-data">(.*?)</script>', text, re.DOTALL).group(1)
-    assert json.loads(shipped) == json.loads(json.dumps(Result().view_data()))
+    shipped = json.loads(re.search(r'class="view-data">(.*?)</script>', text, re.DOTALL).group(1))
+    assert unpacked(shipped) == unpacked(json.loads(json.dumps(packed(Result().view_data()))))
 
 
 def test_settings_and_flags_are_shown(report):
@@ -125,14 +190,25 @@ def test_settings_and_flags_are_shown(report):
 def test_two_reports_side_by_side(report, tmp_path):
     same = compare_reports(report, report, tmp_path)
     assert same.changed == ()
+    assert same.conditions == ()
     other = tmp_path / "other"
     other.mkdir()
     verdict = read_verdict(report)
+    verdict["settings"]["device"] = "cuda"
     verdict["steps"]["1_is_it_real"]["status"] = "established"
+    verdict["steps"]["2_scan_inputs"]["numbers"]["p"] = 0.25
     (other / "verdict.json").write_text(json.dumps(verdict))
+    manifest = json.loads((report / "manifest.json").read_text())
+    manifest["versions"]["torch"] = "9.9"
+    (other / "manifest.json").write_text(json.dumps(manifest))
     changes = compare_reports(report, other, tmp_path)
-    assert changes.changed == ("1_is_it_real",)
-    assert HOSTILE not in changes.path.read_text(encoding="utf-8")
+    assert changes.changed == ("1_is_it_real", "2_scan_inputs")
+    assert [row.kind for row in changes.rows] == ["same", "status", "numbers"]
+    assert changes.rows[2].numbers == (("p", 0.5, 0.25),)
+    assert [(name, new) for name, _, new in changes.conditions] == [("Device", "cuda"), ("torch", "9.9")]
+    text = changes.path.read_text(encoding="utf-8")
+    assert HOSTILE not in text
+    assert "2 of 3 verdicts changed" in text
     with pytest.raises(ReportError, match=r"verdict\.json"):
         compare_reports(report, tmp_path / "nowhere", tmp_path)
 
@@ -172,13 +248,3 @@ def test_html_and_progress_of_foreign_outputs_are_not_taken_over():
     assert kinds == ["code", "stream", "error"]
     assert page.blocks[1].data["text"] == "plain"
     assert page.blocks[2].data["trace"] == "red"
-
-
-
-def test_tiny_views_have_a_frame_for_every_choice():
-    for chart in Result().view_data()["charts"]:
-        sizes = {"mode_b": len(MODES), "layer": 6}
-        expected = 1
-        for name in chart["depends"]:
-            expected *= sizes[name]
-        assert len(chart["frames"]) == expected

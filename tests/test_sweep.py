@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny import NAMES, write_workbook
 
+from quamba_lab.cli import _parser
 from quamba_lab.manifest import Manifest
-from quamba_lab.parameters import Settings
+from quamba_lab.parameters import Settings, check
 from quamba_lab.report import read_verdict
-from quamba_lab.sweep import SweepError, sweep
+from quamba_lab.sweep import SweepError, reproduction, sweep
 
 SETTINGS = Settings(layers=(0, 1))
 
@@ -132,6 +135,32 @@ def test_an_unwritable_place_is_refused_before_anything_runs(tmp_path):
         place.parent.mkdir(mode=0o500)
     with pytest.raises(SweepError, match="cannot be written"):
         sweep(SETTINGS, place, folder=write_workbook(tmp_path / "notebooks"))
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Settings(layers=tuple(range(8))),
+        Settings(modes=("2-2", "1"), mode_a="2-2", mode_b="1", limit=7, seed=3, lang="zh", layers=tuple(range(8))),
+        Settings(layers=tuple(range(8)), mode_b="2-2", flags={"FLOAT_SIM_ASIC_INT8": "true"}),
+    ],
+)
+def test_the_command_of_a_report_makes_it_again(chosen, monkeypatch):
+    words = shlex.split(reproduction(chosen))
+    flags = dict(word.split("=", 1) for word in words[: words.index("quamba-lab")])
+    for name, value in flags.items():
+        monkeypatch.setenv(name, value)
+    options = vars(_parser().parse_args(words[words.index("quamba-lab") + 1 :]))
+    named = ("model", "task", "modes", "mode_a", "mode_b", "limit", "seed", "device", "lang")
+    asked = {name: options[name] for name in named}
+    assert check(**asked).public() == chosen.public()
+
+
+def test_a_folder_is_named_by_its_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(reproduction(replace(SETTINGS, model="./my model", task="items.jsonl")))
+    assert words[words.index("--model") + 1] == str(tmp_path / "my model")
+    assert words[words.index("--task") + 1] == str(tmp_path / "items.jsonl")
 
 
 def test_a_manifest_reads_back(tmp_path):

@@ -13,6 +13,8 @@ import nbformat
 import pandas as pd
 from matplotlib.figure import Figure
 
+from quamba_lab.plots import with_data
+
 HOSTILE = "<script>document.title='owned'</script>"
 MODES = ["2-0", "2-1", "2-2"]
 
@@ -32,22 +34,35 @@ class Result:
         axes = figure.subplots()
         axes.plot(range(5), [math.sin(t + layer) * (1 + MODES.index(mode_b)) for t in range(5)])
         axes.set_xlabel("token")
-        return figure
+        return with_data(figure, pd.DataFrame({"token": range(5), f"error {HOSTILE}": [0.0, 0.25, 0.5, 0.75, 1 / 3]}))
 
     def figures(self) -> list[tuple[str, Figure, str]]:
         return [("curve", self.figure(), f"The error stays below the floor {HOSTILE}")]
+
+    def show_views(self) -> None:
+        """The views as the notebooks' control bar leaves them in an executed notebook."""
+        from IPython.display import display
+
+        from quamba_lab.notebook import KEY, figure_output
+
+        told = {"kind": "views", "data": self.view_data(), "alt": "Small everywhere."}
+        display({**figure_output(self.figure()), "text/plain": "Small everywhere."}, metadata={KEY: told}, raw=True)
 
     def view_data(self) -> dict:
         layers, tokens = list(range(6)), list(range(5))
         return {
             "controls": [
+                {"name": "mode_a", "label": "Mode A", "options": ["0"], "default": "0"},
                 {"name": "mode_b", "label": "Mode B", "options": MODES, "default": "2-1"},
                 {"name": "layer", "label": "Layer", "options": layers, "default": 0},
+                {"name": "token", "label": "Token", "options": tokens, "default": 1},
+                {"name": "run", "label": "Run", "options": ["lockstep", "free run"], "default": "lockstep",
+                 "labels": ["equal inputs", "whole model"]},
             ],
             "charts": [
                 {
                     "name": "error", "title": "Error", "alt": "Small everywhere.", "kind": "lines",
-                    "depends": ["mode_b", "layer"], "x": {"label": "token", "values": tokens},
+                    "depends": ["mode_b", "layer"], "x": {"label": "token", "values": tokens, "control": "token"},
                     "y": {"label": "error", "scale": "log"},
                     "frames": {
                         f"{m}|{l}": {"series": [{"name": m, "values": [1e-4 * (l + 1) * (t + 1) for t in tokens]},
@@ -57,15 +72,23 @@ class Result:
                 },
                 {
                     "name": "map", "title": "Map", "alt": "Late layers differ most.", "kind": "heatmap",
-                    "depends": ["mode_b"], "x": {"label": "token", "values": tokens},
-                    "y": {"label": "layer", "values": layers},
+                    "depends": ["mode_b"], "x": {"label": "token", "values": tokens, "control": "token"},
+                    "y": {"label": "layer", "values": layers, "control": "layer"},
                     "frames": {
                         m: {"rows": [[None if t == 2 else l * t for t in tokens] for l in layers]} for m in MODES
                     },
                 },
                 {
                     "name": "text", "title": "Text", "alt": "", "kind": "tokens", "depends": [],
-                    "frames": {"": {"tokens": ["Once", f" {HOSTILE}", " key"], "values": [0.1, -0.4, None]}},
+                    "frames": {"": {"tokens": ["Once", f" {HOSTILE}", " key", " of", " oak"],
+                                    "values": [0.1, -0.4, None, 0, 2], "target": [3, 5],
+                                    "low": f"less likely {HOSTILE}", "high": "more likely",
+                                    "answers": {"columns": ["mode", "answer"], "rows": [["0", HOSTILE]]}}},
+                },
+                {
+                    "name": "stages", "title": "Stages", "alt": "", "kind": "table", "depends": ["run"],
+                    "frames": {"lockstep": {"columns": ["stage", "dtype"], "marks": ["same", "different"],
+                                            "rows": [["in_proj", "int8"], ["the split", "int8 → float32"]]}},
                 },
                 {
                     "name": "numbers", "title": "Numbers", "alt": "", "kind": "table", "depends": ["layer"],
@@ -80,7 +103,8 @@ class Result:
         }  # fmt: skip
 
     def to_json(self) -> dict:
-        return {"schema": 1, "status": self.status, "verdict": self.verdict, "numbers": {"p": 0.5}}
+        numbers = {"p": 0.5, "advice": f"Do nothing {HOSTILE}."}
+        return {"schema": 1, "status": self.status, "verdict": self.verdict, "numbers": numbers}
 
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -111,7 +135,7 @@ def write_workbook(folder: Path, *, extra: dict[str, str] | None = None, status:
             nbformat.v4.new_markdown_cell("## What came out"),
             nbformat.v4.new_code_cell((extra or {}).get(name, "pass")),
             nbformat.v4.new_code_cell("notebook.show_figures(result)\nnotebook.show_tables(result)"),
-            nbformat.v4.new_code_cell("from quamba_lab import widgets\nwidgets.explore(result)"),
+            nbformat.v4.new_code_cell("result.show_views()"),
             nbformat.v4.new_code_cell(f"notebook.finish(result, results_dir, {name!r})"),
         ]  # fmt: skip
         nbformat.write(notebook, folder / f"{name}.ipynb")

@@ -73,6 +73,7 @@
     view.charts.style.minHeight = `${view.charts.offsetHeight}px`; // the page must not jump while it is drawn anew
     view.charts.textContent = "";
     view.printed.textContent = view.data.controls.map((c) => `${c.label}: ${view.words(c.name)}`).join(" · ");
+    const told = new Set();
     for (const chart of view.data.charts) {
       const key = chart.depends.map((name) => String(view.value(name))).join("|");
       const figure = el("figure", { "data-chart": chart.name, "data-frame": key }, view.charts);
@@ -81,8 +82,11 @@
       if (!frame || empty(frame)) { el("figcaption", {}, figure, (frame && frame.note) || chart.missing || words.missing); continue; }
       const svg = DRAW[chart.kind](figure, chart, frame, view.pick, width);
       const alt = frame.alt || (key === view.first[chart.name] ? chart.alt : "");
-      const caption = el("figcaption", {}, figure, [alt, frame.note].filter(Boolean).join(" "));
-      if (svg) svg.setAttribute("aria-label", [chart.title, caption.textContent].filter(Boolean).join(". "));
+      const said = [alt, frame.note].filter(Boolean).join(" ");
+      if (svg) svg.setAttribute("aria-label", [chart.title, said].filter(Boolean).join(". "));
+      // A sentence that stands under the picture before is not said again.
+      const caption = el("figcaption", {}, figure, told.has(said) ? "" : said);
+      told.add(said);
       const tools = el("span", { class: "tools" }, caption);
       if (svg) link(tools, words.svg, chart.name + ".svg", "image/svg+xml", () => standalone(svg));
       link(tools, words.csv, chart.name + ".csv", "text/csv", () => csv(rowsOf(chart, frame)));
