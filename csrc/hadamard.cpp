@@ -17,7 +17,7 @@ void butterflies(T* x, int64_t n, int k) {
     for (int64_t stride = 1; stride < int64_t(1) << k; stride *= 2)
         for (int64_t first = 0; first < n; first += 2 * stride)
             for (int64_t i = first; i < first + stride; ++i) {
-                T *upper = x + i * kLanes, *lower = upper + stride * kLanes;
+                T *__restrict upper = x + i * kLanes, *__restrict lower = upper + stride * kLanes;
                 for (int j = 0; j < kLanes; ++j) {
                     const T u = upper[j], v = lower[j];
                     upper[j] = u + v;
@@ -28,16 +28,15 @@ void butterflies(T* x, int64_t n, int k) {
 
 // out = (base matrix x identity) x; signs (base, base) of +-1.
 template <typename T>
-void base_matrix(const T* x, T* out, int64_t n, int base, const T* signs) {
+void base_matrix(const T* __restrict x, T* __restrict out, int64_t n, int base, const T* __restrict signs) {
     const int64_t chunk = n / base;
     for (int64_t i = 0; i < chunk; ++i)
         for (int row = 0; row < base; ++row) {
+            const T* sign = signs + row * base;
             T sum[kLanes];
-            for (int j = 0; j < kLanes; ++j) sum[j] = x[i * kLanes + j] * signs[row * base];
-            for (int c = 1; c < base; ++c) {
-                const T *term = x + (c * chunk + i) * kLanes, sign = signs[row * base + c];
-                for (int j = 0; j < kLanes; ++j) sum[j] = sum[j] + term[j] * sign;
-            }
+            for (int j = 0; j < kLanes; ++j) sum[j] = x[i * kLanes + j] * sign[0];
+            for (int c = 1; c < base; ++c)
+                for (int j = 0; j < kLanes; ++j) sum[j] += x[(c * chunk + i) * kLanes + j] * sign[c];
             for (int j = 0; j < kLanes; ++j) out[(row * chunk + i) * kLanes + j] = sum[j];
         }
 }
@@ -53,13 +52,16 @@ void transform(const T* x, T* out, int64_t rows, int64_t n, int base, int k, con
 #pragma omp for schedule(static)
         for (int64_t block = 0; block < blocks; ++block) {
             const int64_t first = block * kLanes, count = rows - first < kLanes ? rows - first : kLanes;
-            for (int64_t j = 0; j < count; ++j)
-                for (int64_t i = 0; i < n; ++i) from[i * kLanes + j] = x[(first + j) * n + i];
+            for (int64_t i0 = 0; i0 < n; i0 += kLanes)  // square pieces, which the first-level cache holds
+                for (int64_t j = 0; j < count; ++j)
+                    for (int64_t i = i0; i < n && i < i0 + kLanes; ++i) from[i * kLanes + j] = x[(first + j) * n + i];
             butterflies(from.data(), n, k);
             if (base > 1) base_matrix(from.data(), to.data(), n, base, signs.data());
             const T* result = base > 1 ? to.data() : from.data();
-            for (int64_t j = 0; j < count; ++j)
-                for (int64_t i = 0; i < n; ++i) out[(first + j) * n + i] = result[i * kLanes + j] * factor;
+            for (int64_t i0 = 0; i0 < n; i0 += kLanes)
+                for (int64_t j = 0; j < count; ++j)
+                    for (int64_t i = i0; i < n && i < i0 + kLanes; ++i)
+                        out[(first + j) * n + i] = result[i * kLanes + j] * factor;
         }
     }
 }

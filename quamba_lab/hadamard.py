@@ -127,18 +127,25 @@ def transform(x: Tensor, scale: float | None = None) -> Tensor:
     csrc/hadamard.cpp, else by :func:`transform_by_tensors`: the same additions in the same order, the same bits.
     Raises ``ValueError`` for a size that has no matrix.
     """
-    if x.device.type != "cpu" or cpu_unavailable():
+    library = _library() if x.device.type == "cpu" else None
+    if library is None:
         return transform_by_tensors(x, scale)
     n = x.shape[-1]
     base, k = split_size(n)
     flat = x.to(_computed_in(x.dtype)).reshape(-1, n).contiguous()
     out = torch.empty_like(flat)
-    run = getattr(cpu_library("hadamard.cpp"), "hadamard_f64" if flat.dtype == torch.float64 else "hadamard_f32")
+    run = library.hadamard_f64 if flat.dtype == torch.float64 else library.hadamard_f32
     run(
         ctypes.c_void_p(flat.data_ptr()), ctypes.c_void_p(out.data_ptr()), ctypes.c_int64(len(flat)), ctypes.c_int64(n),
         base, k, ctypes.c_void_p(base_matrix(base).data_ptr()), ctypes.c_double(1.0 if scale is None else scale),
     )  # fmt: skip
     return out.view(x.shape)
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """csrc/hadamard.cpp, built, or None without a compiler."""
+    return None if cpu_unavailable() else cpu_library("hadamard.cpp")
 
 
 def _computed_in(dtype: torch.dtype) -> torch.dtype:

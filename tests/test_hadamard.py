@@ -114,14 +114,14 @@ def test_the_published_widths_have_the_bits_of_the_tensor_operations(n):
 @pytest.mark.parametrize("isa", [*build.ISA_FLAGS][[*build.ISA_FLAGS].index(build.cpu_isa()) :])
 def test_every_build_of_the_transform_gives_the_same_bits(isa, monkeypatch):
     x = torch.randn(37, 384, generator=torch.Generator().manual_seed(3))
-    monkeypatch.setattr(hadamard, "cpu_library", lambda source: build.cpu_library(source, isa=isa))
+    monkeypatch.setattr(hadamard, "_library", lambda: build.cpu_library("hadamard.cpp", isa=isa))
     assert torch.equal(transform(x, 0.3), transform_by_tensors(x, 0.3))
 
 
 def test_without_a_compiler_the_tensor_operations_serve(monkeypatch):
     x = torch.randn(5, 48, generator=torch.Generator().manual_seed(4))
     compiled = transform(x)
-    monkeypatch.setattr(hadamard, "cpu_unavailable", lambda: "no C++ compiler")
+    monkeypatch.setattr(hadamard, "_library", lambda: None)
     assert torch.equal(transform(x), compiled)
 
 

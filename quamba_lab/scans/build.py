@@ -119,12 +119,18 @@ def _compiler_version(path: str) -> str:
     return f"{kind} {number[-1] if number else ''}".strip()
 
 
+@lru_cache(maxsize=8)
+def _on_path(wanted: str | None, search: str | None) -> str | None:
+    """Where the compiler is; remembered, because every call of a scan asks for its library."""
+    names = [wanted] if wanted else ["g++", "clang++"]
+    return next((path for name in names if (path := shutil.which(name, path=search))), None)
+
+
 def cpp_compiler() -> tuple[str, str]:
     """Path and version of the C++ compiler: ``CXX``, else g++, else clang++.  Raises :class:`BuildError` if none."""
     wanted = os.environ.get("CXX")
-    for name in [wanted] if wanted else ["g++", "clang++"]:
-        if path := shutil.which(name):
-            return path, _compiler_version(path)
+    if path := _on_path(wanted, os.environ.get("PATH")):
+        return path, _compiler_version(path)
     if wanted:
         raise BuildError(f"CXX={wanted} is no program on the PATH: unset CXX or point it at g++ or clang++")
     raise BuildError(
