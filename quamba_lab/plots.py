@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
 from .lettering import drawn, use_font
@@ -112,6 +113,17 @@ def _log_if_possible(axis: Axes, values: Sequence[ArrayLike], log: bool, which: 
         scale = {"linthresh" if np.any(numbers <= 0) else "nonpositive": positive.min() if np.any(numbers <= 0)
                  else "mask"}  # fmt: skip
         getattr(axis, f"set_{which}scale")("symlog" if np.any(numbers <= 0) else "log", **scale)
+        low, high = positive.min(), positive.max()
+        if low == numbers.min() and low > 1e-3 and high < min(100 * low, 1e4):
+            which_axis = getattr(axis, f"{which}axis")
+            which_axis.set_major_formatter(FuncFormatter(_plain_tick))
+            which_axis.set_minor_formatter(FuncFormatter(_plain_tick))
+
+
+def _plain_tick(value: float, _: int) -> str:
+    """0.5 rather than 5 x 10^-1; only 1, 2, 3 and 5 of a decade, so that none meets its neighbour."""
+    text = f"{value:g}"
+    return text if text.strip("0.")[:1] in ("1", "2", "3", "5") else ""
 
 
 def dots(

@@ -144,9 +144,11 @@ class Dequantization(StepResult):
                     self.what_if_figure(layer),
                     say(
                         "What each alternative dequantization would do to y at layer {layer}; the largest, "
-                        "{alternative}, would change {part} % of the values, error/RMS {error}.",
+                        "{alternative}, would change {part} % of the values, error/RMS {error}. {none} of {total} "
+                        "alternatives change no bit.",
                         layer=layer, alternative=worst["alternative"], error=f"{worst['error_rms']:.2g}",
-                        part=f"{100 * worst['share_of_y_changed']:.3g}",
+                        part=f"{100 * worst['share_of_y_changed']:.3g}", none=int((table["effect"] == "none").sum()),
+                        total=len(table),
                     ),
                 )
             )
@@ -167,27 +169,28 @@ class Dequantization(StepResult):
         )
 
     def what_if_figure(self, layer: int) -> Figure:
-        """Error/RMS of y under each alternative, with the error of the float16 cast as the reference."""
+        """Error/RMS of y under each alternative that changes a bit, and under each clip if its code occurred."""
         from .. import plots
 
         table = self.what_if_by_layer[layer]
-        shown = pd.DataFrame(
-            {
-                "label": [
-                    say("{alternative}: no bit changes", alternative=row["alternative"])
-                    if row["effect"] == "none"
-                    else row["alternative"]
-                    for row in table.to_dict("records")
-                ],
-                "value": table["error_rms"].where(table["error_rms"] > 0),
-                "low": float("nan"), "high": float("nan"), "group": "2-1",
-            }
-        )  # fmt: skip
+        rows = [
+            {"label": row["alternative"], "value": row["error_rms"], "group": "2-1"}
+            for row in table.to_dict("records")
+            if row["error_rms"] > 0
+        ]
+        rows += [
+            {"label": say("{clip}, if it occurred", clip=row["alternative"]), "value": row["forced_error_rms"],
+             "group": "0"}
+            for row in table.to_dict("records")
+            if not row["error_rms"] > 0 and row["forced_error_rms"] > 0
+        ]  # fmt: skip
+        shown = pd.DataFrame(rows, columns=["label", "value", "group"]).assign(low=float("nan"), high=float("nan"))
         ratio = table["error_rms"] / table["times_cast"].where(table["times_cast"] > 0)
         cast = ratio.dropna()
         return plots.dots(
-            shown, title=say("What it would do to y (layer {layer}); dashed: float16 alone", layer=layer),
-            xlabel="RMS of the change of y / RMS of y", reference=float(cast.iloc[0]) if len(cast) else None, log=True,
+            shown, title=say("What it would do to y, layer {layer}", layer=layer),
+            xlabel=say("RMS of the change of y / RMS of y (dashed: rounding y to float16)"),
+            reference=float(cast.iloc[0]) if len(cast) else None, log=True,
         )  # fmt: skip
 
     def view_data(self) -> dict[str, Any]:
