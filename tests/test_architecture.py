@@ -16,7 +16,8 @@ FLOORS = (
      "witness", "texts"},
     {"scans", "sites", "hadamard", "projections", "conv", "norm"},
     {"modes", "layer"},
-    {"float_weights", "float_model", "model", "prepare", "checkpoint", "quamba_format", "tasks", "demo"},
+    {"float_weights", "float_model", "model", "prepare", "checkpoint", "quamba_format", "tasks", "demo",
+     "recorded"},
     {"steps", "diagnose"},
 )
 """docs/architecture.md, from the bottom; every other module stands above, on the floor that draws and interacts."""

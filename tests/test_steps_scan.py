@@ -9,14 +9,17 @@ import torch
 
 from quamba_lab import scans
 from quamba_lab.quantized import AWAY_SATURATE, AWAY_WRAP, EVEN_SATURATE, EVEN_SYMMETRIC, RoundingRule
+from quamba_lab.recorded import load_recorded
 from quamba_lab.scans.variants import TORCH_INT8, Variant
 from quamba_lab.scans.variants import run as run_variant
 from quamba_lab.scans.variants import taps as variant_taps
 from quamba_lab.steps.dequantization import audit_scans
-from quamba_lab.steps.inside_the_scan import walk
+from quamba_lab.steps.equal_inputs import stages_on
+from quamba_lab.steps.inside_the_scan import EQUAL, walk
 from quamba_lab.steps.ladder import local_errors
 from quamba_lab.steps.ledger import classify
 from quamba_lab.steps.probes import audit_operand, drive_association, skip_position, state_rounding
+from quamba_lab.steps.recorded_ladder import recorded_ladder
 from quamba_lab.steps.what_if import what_if
 
 INPUTS = scans.random_inputs(1, 24, 40, seed=3)
@@ -218,7 +221,8 @@ def test_step_5_names_the_operation_that_was_altered(operation, register):
 def test_step_5_refuses_taps_that_are_not_the_scans(register):
     register("other", lambda x: scans.run("torch_int8", x).y * 2, taps=scans.get("torch_int8").taps)
     found = walk({0: INPUTS}, "torch_int8", "other", ("0", "2-1"), {})
-    assert "do not belong to it" in found.verdict
+    assert "differs from the untapped y" in found.verdict
+    assert found.status == "unknown"
     assert found.frames["Ladder"]["local_units_b"].isna().all()
 
 
@@ -255,3 +259,77 @@ def test_the_wrap_amplifies_one_ulp_to_255_codes():
     x, y = torch.tensor([127.49]), torch.tensor([127.5])
     codes_a, codes_b, _, _ = classify(x, y, (AWAY_WRAP, AWAY_WRAP), (None, None))
     assert int(codes_a[0]) - int(codes_b[0]) == 255
+
+
+def test_an_inherited_difference_is_not_blamed_on_the_inheritor(register):
+    """The decay of one scan is a little off: every later operation differs, and none of them adds anything."""
+    from quamba_lab.scans.variants import Arithmetic
+
+    class Off(Arithmetic):
+        def decay(self, dt, A):
+            return super().decay(dt, A) * (1 + 2**-14)
+
+    x = scans.random_inputs(1, 8, 24, seed=3, state_scale=0.02)
+    register("off", Off(), taps=Off().taps)
+    found = walk({0: x}, "torch_int8", "off", ("0", "2-1"), {})
+    table = found.frames[EQUAL].set_index("operation")
+    assert table.index[table["beyond"]].tolist() == ["decay"]
+    assert found.numbers["first_divergence"]["operation"] == "decay"
+    assert found.numbers["first_divergence"]["scan"] == "off"
+    ladder = found.frames["Ladder"].set_index("operation")
+    assert ladder.loc["gate", "share_differing"] > 0.5
+
+
+def test_the_whole_list_is_looked_at_and_equal_inputs_are_equal():
+    x = scans.random_inputs(1, 8, 24, seed=4, state_scale=0.02)
+    table = walk({0: x}, "published", "torch_int8", ("0", "2-1"), {}).frames[EQUAL].set_index("operation")
+    assert table.index.tolist() == list(scans.OPERATIONS)
+    assert not table["beyond"].any()
+    inputs = scans.get("published").taps(x)
+    swapped = stages_on(x, "published", inputs, inputs)
+    assert all(torch.equal(swapped[name], inputs[name]) for name in inputs)
+    assert table.loc["recurrence", "compared"] == x.u.values.numel() * 16
+    assert table.loc["determinism", ["added_by_a", "added_by_b"]].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("operation", "change"),
+    [
+        ("determinism", lambda x, out, calls: replace(out, y=out.y * (1 + 2**-9 * (calls % 2)))),
+        ("layout", lambda x, out, calls: replace(out, y=torch.cat([out.y[:, :-1], 0 * out.y[:, -1:]], 1))),
+        ("state_quantization", lambda x, out, calls: replace(out, last_state=out.last_state.clamp(min=0))),
+    ],
+)
+def test_what_shows_only_when_the_scan_is_called_again(operation, change, register):
+    calls = [0]
+
+    def scan(x):
+        calls[0] += 1
+        return change(x, scans.torch_int8(x), calls[0])
+
+    def tapped(x):
+        taps = scans.get("torch_int8").taps(x)
+        return taps | {"output_cast": scan(x).y} if operation == "layout" else taps
+
+    x = scans.random_inputs(1, 8, 24, seed=5, state_scale=0.02)
+    register("again", scan, taps=tapped)
+    calls[0] = 1  # the next call, the untapped one, gives the true y
+    found = walk({0: x}, "torch_int8", "again", ("0", "2-1"), {})
+    beyond = found.frames[EQUAL].set_index("operation")["beyond"]
+    assert beyond[operation], found.verdict
+
+
+def test_the_recorded_gpu_has_a_ladder_of_its_own():
+    _, recorded = load_recorded()
+    table, refused = recorded_ladder(recorded[:2])
+    assert refused == []
+    assert set(table["scan"]) == {"published", "folded"}
+    assert not table["beyond"].any()
+    ladder = table[table["scan"] == "published"].set_index("operation")
+    assert ladder.loc["decay", "error_gpu"] > ladder.loc["decay", "error_host"]  # fast math has the coarser exp
+    altered = replace(recorded[0], taps={"published": recorded[0].taps["published"] | {
+        "output_cast": recorded[0].taps["published"]["output_cast"] * 2}}, outputs={
+        "published": recorded[0].outputs["published"]})  # fmt: skip
+    table, refused = recorded_ladder([altered])
+    assert table.empty
+    assert "differs from the untapped y" in refused[0]

@@ -15,7 +15,7 @@ separates the candidates that share a rung by numbers:
 
 from __future__ import annotations
 
-from . import rules_time, rules_token, rules_whole
+from . import rules_many, rules_time, rules_token, rules_whole
 from .finding import Finding
 from .records import Findings
 
@@ -23,6 +23,8 @@ __all__ = ["decide"]
 
 RULES = (
     rules_whole.repeat,
+    rules_many.displaced,
+    rules_many.start,
     rules_token.operands,
     rules_token.unit,
     rules_token.skip,
@@ -33,15 +35,19 @@ RULES = (
     rules_token.exactness,
     rules_token.cast,
     rules_token.precise,
+    rules_many.codes,
     rules_token.gate,
     rules_token.bias,
+    rules_many.ranges,
     rules_token.softplus,
     rules_time.rates,
     rules_time.decay,
     rules_time.fine,
+    rules_many.dense,
     rules_time.deferred,
     rules_whole.tail,
     rules_whole.states,
+    rules_many.scales,
     rules_whole.index,
     rules_time.lengths,
     rules_time.memory,

@@ -14,8 +14,8 @@ __all__ = ["compound", "index", "lengths", "memory", "state", "states"]
 
 
 def states(room: Room) -> Iterator[Probe]:
-    for n in (1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 32):
-        codes, every = np.arange(1, n + 1), np.ones(n, dtype=int)
+    for n in (1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 32, 64, 256):
+        codes, every = np.arange(1, n + 1) % 127, np.ones(n, dtype=int)
         for hot in sorted({0, 1, n // 2, n - 2, n - 1} & set(range(n))):
             one = (np.arange(n) == hot).astype(int)
             for name, B, C in (("B", every, one), ("C", one, every), ("both", one, one)):
@@ -62,13 +62,11 @@ LENGTHS = (*range(1, 36), 48, 49, 63, 64, 65, 96, 97, 100, 127, 128, 129, 200, 2
 
 
 def lengths(rng: np.random.Generator) -> Iterator[Probe]:
-    for length in LENGTHS:
-        if length <= 300:
+    for length in (*LENGTHS, 2050, 4100, 8200):
+        if length <= 300 or length in (1025, 4100):
             u = rng.integers(1, 100, length)
             yield Probe("ragged", f"{length} tokens, memory off", build((1, 1, length, 1, 1), u=(1, u), A_log=FORGET),
                         None, {"length": length})  # fmt: skip
-        yield _running_sum(rng, length)
-    for length in (2050, 4100, 8200):
         yield _running_sum(rng, length)
 
 

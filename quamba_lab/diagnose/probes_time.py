@@ -108,15 +108,16 @@ def decay(room: Room) -> Iterator[Probe]:
         23.93,
     ):
         gain = 2.0 ** round(value * 1.4427)
-        for code in (1, 2):
+        for code, by in ((1, "C"), (2, "C"), (1, "B")):  # the gain after the decay, or before it
+            B = code / (3 - code) / value * (gain if by == "B" else 1)
             yield room(
                 "decay",
-                f"exp(−{value:g}), dt = {value / code:g} x {code}",
+                f"exp(−{value:g}), dt = {value / code:g} x {code}, gain at {by}",
                 2,
                 dt=(value / code, [3 - code, code]),
-                B=(code / (3 - code) / value, [1, 0]),
-                C=(gain, [0, 1]),
-                about={"value": value, "softplus": False},
+                B=(B, [1, 0]),
+                C=(gain if by == "C" else 1, [0, 1]),
+                about={"value": value, "softplus": False, "gain": by},
             )
     for value in (-4, -2, -1, 0, 1, 2, 4, 8):
         step = float(np.logaddexp(value, 0.0))

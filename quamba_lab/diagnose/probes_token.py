@@ -25,8 +25,6 @@ def operands(room: Room) -> Iterator[Probe]:
             yield _operand(room, name, scale, code)
         for code in range(-126, 127, 7):
             yield _operand(room, name, 0.25, code)
-    for name, (u, B, C) in {"large state": (128, 64, 2**-12), "small state": (2**-8, 2**-7, 2**15)}.items():
-        yield room("operand.u", name, about={"range": name}, u=(u, 1), B=(B, 1), C=(C, 1))
 
 
 def skip(room: Room) -> Iterator[Probe]:

@@ -139,7 +139,7 @@ def fine(f: Findings) -> Finding | None:
 
 
 def deferred(f: Findings) -> Finding | None:
-    bad = f.bad("integrate") + f.bad("time")
+    bad = f.bad("integrate") + f.bad("time") + f.bad("shift")
     if bad:
         return Finding("recurrence", "decay", "a sum over tokens is wrong", tuple(bad), 0.6)
     return None
@@ -149,10 +149,16 @@ def lengths(f: Findings) -> Finding | None:
     ragged, sums = f.bad("ragged"), f.bad("long")
     if not ragged and not sums:
         return None
-    at = _boundary(f, "ragged") or _boundary(f, "long")
+    at = _boundary(f, "ragged")
+    if at is not None and not sums:
+        return Finding("recurrence", "layout", f"at token {at + 1}, whatever the length, the state does not decay",
+                       tuple(ragged), 0.9)  # fmt: skip
     if at is not None:
+        return Finding("layout", "recurrence", f"from token {at + 1} on y goes wrong, with the memory off too",
+                       tuple(ragged), 0.95)  # fmt: skip
+    if not ragged and (at := _boundary(f, "long")) is not None:
         return Finding(
-            "recurrence", "layout", f"y goes wrong at token {at + 1}, whatever the length", tuple(sums + ragged), 0.97
+            "recurrence", "layout", f"y goes wrong at token {at + 1}, whatever the length", tuple(sums), 0.97
         )
     lost = ", ".join(map(str, sorted({r.about["length"] for r in ragged or sums})[:8]))
     if ragged:

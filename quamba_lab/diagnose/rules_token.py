@@ -6,6 +6,7 @@ import numpy as np
 
 from .finding import Finding, elasticity, inconsistent, near, operation_of
 from .records import Findings, Record
+from .rules_many import held
 
 __all__ = ["bias", "cast", "exactness", "gate", "operands", "precise", "skip", "softplus", "unit"]
 
@@ -13,7 +14,7 @@ __all__ = ["bias", "cast", "exactness", "gate", "operands", "precise", "skip", "
 def operands(f: Findings) -> Finding | None:
     names = ("u", "dt", "B", "C")
     wrong = {name: f.bad(f"operand.{name}", operand=name) for name in names}
-    if not any(wrong.values()) and not f.bad("operand.u"):
+    if not any(wrong.values()):
         for name in ("B", "u", "dt", "C"):
             state = f.state_bad(f"operand.{name}", operand=name)
             others = [other for other in names if other != name and f.state_bad(f"operand.{other}", operand=other)]
@@ -84,6 +85,9 @@ def _single_values(f: Findings, wrong: dict, whole: dict) -> Finding | None:
     if len(bad) == 1:
         return Finding(operation_of(bad[0]), "contraction" if bad[0] == "C" else "drive",
                        f"some values of {bad[0]} come out wrong", tuple(wrong[bad[0]]), 0.9)  # fmt: skip
+    if bad == ["u", "dt", "B"] and f.bad("range") and not held(f):
+        return Finding("drive", "recurrence", "large or small dt·B·u come out wrong, a state of that size does not",
+                       tuple(wrong["u"]), 0.8)  # fmt: skip
     if bad == ["u", "dt", "B"]:
         return Finding("recurrence", "drive", "large or small states come out wrong, whichever operand makes them so",
                        tuple(wrong["u"]), 0.8)  # fmt: skip
@@ -94,10 +98,6 @@ def _single_values(f: Findings, wrong: dict, whole: dict) -> Finding | None:
     if bad:
         return Finding(
             "drive", operation_of(bad[0]), f"products of {', '.join(bad)} come out wrong", tuple(wrong[bad[0]]), 0.6
-        )
-    if f.bad("operand.u"):
-        return Finding(
-            "recurrence", "drive", "a very large or very small state comes out wrong", tuple(f.bad("operand.u")), 0.7
         )
     return None
 
@@ -112,7 +112,7 @@ def unit(f: Findings) -> Finding | None:
         return Finding("softplus", "drive", "dt passes through softplus although softplus is off", tuple(bad), 0.9)
     held = f.on("carry", hold=1)
     later = held and all(float(r.y[0, -1, 0]) == float(r.bounds.value[0, 1, 0]) for r in held[:1])
-    if later or (record.outcome.state is not None and not record.bad_state):
+    if (later and not record.bad_state) or (record.outcome.state is not None and not record.bad_state):
         return Finding(
             "contraction", "output_cast", "the state is right and y is not, with all operands 1", tuple(bad), 0.85
         )
@@ -226,6 +226,9 @@ def gate(f: Findings) -> Finding | None:
             0.9 if ungated else 0.7,
         )
     many = len(wrong) > 0.8 * len(alone)
+    coarse = [r for r in alone if not _short(r.about["scale"])]
+    if all(r in coarse for r in wrong) and 2 * len(wrong) > len(coarse):
+        return Finding("dequantize.z", "gate", "z loses bits when its scale has 24 of them", tuple(wrong), 0.9)
     record = inconsistent(alone)
     if record is not None and not (many and all(near(r.observed, 4, 0.01) for r in alone)):
         return Finding("dequantize.z", "gate",
@@ -243,6 +246,11 @@ def gate(f: Findings) -> Finding | None:
     if any(np.isnan(r.observed) for r in wrong):
         return Finding("gate", "output_cast", "the gate gives NaN for legal z", tuple(wrong), 0.97)
     return Finding("gate", "dequantize.z", "·silu(z) comes out wrong", tuple(wrong), 0.93)
+
+
+def _short(scale: float) -> bool:
+    """Whether bfloat16 holds the scale."""
+    return float(_bfloat16(np.float32(scale))) == scale
 
 
 def bias(f: Findings) -> Finding | None:

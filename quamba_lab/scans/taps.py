@@ -15,7 +15,7 @@ from torch import Tensor
 from . import get, run, unavailable
 from .types import ScanInputs, ScanOutput
 
-__all__ = ["TAPPED", "CertifiedTaps", "certified_taps"]
+__all__ = ["TAPPED", "CertifiedTaps", "certified_taps", "certify"]
 
 TAPPED = ("softplus", "decay", "drive", "recurrence", "contraction", "skip", "gate", "output_cast")
 """The operations that have a tap, in the order of computation."""
@@ -52,8 +52,11 @@ def certified_taps(name: str, inputs: ScanInputs) -> CertifiedTaps:
         return CertifiedTaps(name, reason=f"{name} cannot run here: {why}")
     if inputs.u.values.dtype not in scan.u_dtypes:
         return CertifiedTaps(name, reason=f"{name} does not take u as {inputs.u.values.dtype}")
-    output = run(name, inputs)
-    taps = scan.taps(inputs)
+    return certify(name, inputs, scan.taps(inputs), run(name, inputs))
+
+
+def certify(name: str, inputs: ScanInputs, taps: dict[str, Tensor], output: ScanOutput) -> CertifiedTaps:
+    """The same check of ``taps`` and an untapped ``output`` that were computed elsewhere, as on a recorded GPU."""
     reason = _fault(name, inputs, taps, output.y)
     return CertifiedTaps(name, {} if reason else taps, output, reason)
 

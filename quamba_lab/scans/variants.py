@@ -17,7 +17,7 @@ Every stage of :class:`Arithmetic` is a method of its own: a subclass replaces o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -30,7 +30,7 @@ from .oracle import quantize_state
 from .published import partition
 from .types import ScanInputs, ScanOutput
 
-__all__ = ["PUBLISHED", "SWITCHES", "TORCH_INT8", "Arithmetic", "Variant", "run", "taps"]
+__all__ = ["PUBLISHED", "SWITCHES", "TORCH_INT8", "VARIANT_OF", "Arithmetic", "Variant", "run", "taps"]
 
 LOG2E = 1.4426950408889634
 TINY = 2.0**-126  # the smallest normal float32: fast math flushes what is below it
@@ -95,6 +95,12 @@ PUBLISHED = Variant(
     contraction="ascending", skip="first", gate="quotient", bias="fused",
 )  # fmt: skip
 """Equal to the host build of :func:`quamba_lab.scans.published.published` bit for bit."""
+
+VARIANT_OF = {
+    "published": PUBLISHED, "torch_int8": TORCH_INT8, "torch_fp32": TORCH_INT8,
+    "torch_fp64": replace(TORCH_INT8, dtype=torch.float64),
+}  # fmt: skip
+"""The points that equal registered scans (on the CPU bit for bit)."""
 
 
 class Arithmetic:
@@ -303,7 +309,11 @@ class Arithmetic:
         return values.transpose(2, 3).repeat_interleave(x.channels // x.groups, 1)
 
     def taps(self, x: ScanInputs) -> dict[str, Tensor]:
-        """Every operation's output; ``skip`` is the value before the gate, as in the oracle's taps."""
+        """Every operation's output; ``skip`` is the value before the gate, as in the oracle's taps.
+
+        Where the sum begins with D·u, ``contraction`` is summed once more on its own, so that the tap means the same in
+        every variant.
+        """
         value = {name: self.dequantize(name, q, x) for name, q in x.operands().items()}
         u, B, C = value["u"], self.per_channel(value["B"], x), self.per_channel(value["C"], x)
         if self.v.bias == "fused" and "dt_bias" in value and self.v.dtype == torch.float32:
@@ -319,6 +329,8 @@ class Arithmetic:
         contraction = self.contraction(states, C, skip if first else None)
         total = contraction if skip is None or first else contraction + skip
         gate = self.gate(total, value["z"]) if "z" in value else total
+        if first and skip is not None:
+            contraction = self.contraction(states, C, None)
         return {
             "softplus": dt, "decay": decay, "drive": drive, "recurrence": states, "contraction": contraction,
             "skip": total, "gate": gate, "output_cast": self.output_cast(gate),

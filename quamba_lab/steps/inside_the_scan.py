@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,14 @@ import numpy as np
 import pandas as pd
 
 from .. import scans
-from ..compare import difference
+from ..recorded import FOLDER, RecordedScan, load_recorded
 from ..scans import ScanInputs
-from .ladder import LADDER, ladder_table
+from ..scans.oracle import oracle_taps
+from ..scans.taps import certified_taps
+from .equal_inputs import on_equal_inputs
+from .inside_verdict import judge
+from .ladder import LADDER, exact_operations, ladder_table, local_errors
+from .recorded_ladder import recorded_ladder
 from .result import StepResult, chart, control, significant
 
 if TYPE_CHECKING:
@@ -20,15 +26,11 @@ if TYPE_CHECKING:
 
     from .workbook import Workbook
 
-__all__ = ["InsideTheScan", "certified", "inside_the_scan", "walk"]
+__all__ = ["EQUAL", "RECORDED", "InsideTheScan", "inside_the_scan", "walk"]
 
 
-def certified(scan: str, inputs: ScanInputs, y_of_taps: Any) -> str:
-    """Empty when the tapped scan's y is the untapped scan's, bit for bit; else a sentence that says how far it is."""
-    d = difference(scans.run(scan, inputs).y, y_of_taps.half())
-    if d.equal:
-        return ""
-    return f"the taps of {scan} do not belong to it: {d.differing} of {d.elements} values of y are not the scan's own"
+EQUAL = "Every operation, on equal inputs"
+RECORDED = "Recorded on a GPU"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -118,7 +120,8 @@ class InsideTheScan(StepResult):
             ("ladder", self.figure(), alt),
             ("local", self.local_figure(), local_alt),
             (
-                "along", self.figure(operation="recurrence"),
+                "along",
+                self.figure(operation="recurrence"),
                 f"Error of the state along the tokens, layer {self.chosen[0]}.",
             ),
         ]
@@ -176,43 +179,61 @@ def _along(tap: Any, truth: Any, operation: str) -> np.ndarray:
 
 
 def walk(
-    inputs_by_layer: dict[int, ScanInputs], scan_a: str, scan_b: str, names: tuple[str, str], settings: dict[str, Any]
+    inputs_by_layer: dict[int, ScanInputs],
+    scan_a: str,
+    scan_b: str,
+    names: tuple[str, str],
+    settings: dict[str, Any],
+    recordings: tuple[dict[str, Any], list[RecordedScan]] | None = None,
 ) -> InsideTheScan:
-    """Step 5 on given inputs: both scans get the same ones at every layer."""
-    tables, along, refused = [], {}, []
+    """Step 5 on given inputs: both scans get the same ones at every layer.
+
+    ``recordings``: what a GPU did with inputs of its own, as ``load_recorded`` returns it, for a table beside.
+    """
+    tables, equal, along, refused = [], [], {}, []
     for layer, inputs in inputs_by_layer.items():
-        table, taps = ladder_table(inputs, scan_a, scan_b, names)
-        for side, scan in (("a", scan_a), ("b", scan_b)):
-            if not taps[side]:
-                reason = scans.unavailable(scan) or "it has no taps"
-                refused.append(f"{scan} shows nothing of its inside: {reason}")
-                continue
-            complaint = certified(scan, inputs, taps[side]["output_cast"])
-            if complaint:
-                refused.append(complaint)
-                hidden = [c for c in table.columns if c.endswith(f"_{side}") and c != f"mode_{side}"]
-                table[hidden] = table[hidden].map(lambda v: "" if isinstance(v, str) else float("nan"))
-                continue
-            for operation in LADDER:
-                if operation in taps[side]:
-                    truth = taps["oracle"]["gate" if operation == "output_cast" else operation]
-                    along[layer, operation, side] = _along(taps[side][operation], truth, operation)
-        tables.append(table.assign(layer=layer))
-    ladder = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["layer", "operation"])
-    ladder = ladder[["layer", *[c for c in ladder.columns if c != "layer"]]]
-    status, verdict, numbers = _judge(ladder, scan_a, scan_b, names, list(dict.fromkeys(refused)))
+        truth = oracle_taps(inputs)
+        found = [certified_taps(scan, inputs) for scan in (scan_a, scan_b)]
+        refused += [one.reason for one in found if not one.certified]
+        taps = tuple(one.taps for one in found)
+        exact = tuple(exact_operations(inputs, one) if one else {} for one in taps)
+        local = tuple(local_errors(inputs, *pair) if pair[0] else {} for pair in zip(taps, exact, strict=True))
+        tables.append(ladder_table(truth, taps, local, names).assign(layer=layer))
+        outputs = tuple(one.output for one in found)
+        equal.append(on_equal_inputs(inputs, (scan_a, scan_b), taps, exact, outputs).assign(layer=layer))
+        for side, shown in zip("ab", taps, strict=True):
+            for operation in shown.keys() & set(LADDER):
+                due = truth["gate" if operation == "output_cast" else operation]
+                along[layer, operation, side] = _along(shown[operation], due, operation)
+    frames = {"Ladder": _layer_first(tables), EQUAL: _layer_first(equal)}
+    gpu: dict[str, Any] = {}
+    if recordings is not None:
+        index, recorded = recordings
+        frames[RECORDED], complaints = recorded_ladder(recorded)
+        gpu = {"device": index["device"], "recordings": len(recorded), "refused": complaints}
+    status, verdict, numbers = judge(
+        frames["Ladder"], frames[EQUAL], frames.get(RECORDED), (scan_a, scan_b), names,
+        list(dict.fromkeys(refused)), gpu,
+    )  # fmt: skip
     return InsideTheScan(
-        status=status, verdict=verdict, settings=settings, numbers=numbers, frames={"Ladder": ladder},
+        status=status, verdict=verdict, settings=settings, numbers=numbers, frames=frames,
         mode_a=names[0], mode_b=names[1], chosen=tuple(inputs_by_layer), along=along,
     )  # fmt: skip
 
 
+def _layer_first(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["layer", "operation"])
+    return whole[["layer", *[c for c in whole.columns if c != "layer"]]]
+
+
 def inside_the_scan(
-    run: Workbook, mode_a: str, mode_b: str, layers: Sequence[int] | None = None, item: int = 0
-) -> InsideTheScan:
+    run: Workbook, mode_a: str, mode_b: str, layers: Sequence[int] | None = None, item: int = 0,
+    recordings: bool | None = None,
+) -> InsideTheScan:  # fmt: skip
     """Step 5 for two modes: both scans get what mode ``mode_a`` gives its own, layer by layer.
 
     A scan that takes no INT8 ``u`` cannot occur here; one that takes only INT8 is given the reference's codes.
+    ``recordings``: with the ladder of the recorded GPU; None for yes when it was recorded on this very model.
     """
     chosen = run.check_layers(layers)
     scan_a, scan_b = run.scan_of(mode_a), run.scan_of(mode_b)
@@ -224,60 +245,17 @@ def inside_the_scan(
             found = replace(found, u=other) if other.scale is not None else found
         inputs[layer] = found
     settings = run.settings(mode_a=mode_a, mode_b=mode_b, layers=chosen, items=[run.check_item(item)])
-    return walk(inputs, scan_a, scan_b, (mode_a, mode_b), settings)
+    return walk(inputs, scan_a, scan_b, (mode_a, mode_b), settings, _recordings(run.name, recordings))
 
 
-def _judge(
-    ladder: pd.DataFrame, scan_a: str, scan_b: str, names: tuple[str, str], refused: list[str]
-) -> tuple[str, str, dict[str, Any]]:
-    tail = f" Note: {'; '.join(refused)}." if refused else ""
-    seen = ladder.dropna(subset=["local_units_a", "local_units_b"], how="all") if "local_units_a" in ladder else ladder
-    if seen.empty:
-        return "unknown", f"Nothing inside the scans could be seen.{tail}" if refused else "No layer was chosen.", {}
-    unequal = seen[~seen["equal"].astype("boolean").fillna(True)] if "equal" in seen else seen.iloc[:0]
-    beyond = []
-    for side, mode, scan in (("a", names[0], scan_a), ("b", names[1], scan_b)):
-        part = seen[seen[f"local_units_{side}"] > seen["bound_units"]]
-        for row in part.itertuples(index=False):
-            place = getattr(row, f"local_place_{side}")
-            beyond.append((LADDER.index(row.operation), row.layer, row.operation, mode, scan,
-                           getattr(row, f"local_units_{side}"), row.bound_units, place))  # fmt: skip
-    order = [op for op in LADDER if op in set(unequal["operation"])] if len(unequal) else []
-    numbers = {
-        "first_unequal": order[0] if order else None,
-        "beyond": [
-            {"operation": op, "layer": int(layer), "mode": mode, "scan": scan, "units": float(units),
-             "bound": float(bound), "place": place}
-            for _, layer, op, mode, scan, units, bound, place in sorted(beyond, key=lambda r: r[:2])
-        ][:20],
-        "error_of_a": float(seen.loc[seen["operation"] == "gate", "error_of_a"].max()),
-        "error_of_b": float(seen.loc[seen["operation"] == "gate", "error_of_b"].max()),
-        "not_seen": refused,
-    }  # fmt: skip
-    if beyond:
-        _, layer, op, mode, scan, units, bound, place = min(beyond, key=lambda r: r[:2])
-        return (
-            "fault",
-            f"The first operation that errs beyond its bound, its inputs being equal, is {op} of {scan} (mode {mode}, "
-            f"layer {layer}, element {place}): {significant(units)} unit roundoffs where {significant(bound)} are "
-            f"legal.{tail}",
-            numbers,
-        )
-    gates = numbers["error_of_a"], numbers["error_of_b"]
-    if not order and "difference_rms" in seen and not refused:
-        sentence = f"Every operation of {scan_a} and {scan_b} gives the same bits on equal inputs.{tail}"
-        return "identical", sentence, numbers
-    nearer = names[0] if gates[0] < gates[1] else names[1]
-    first = f"the first whose bits differ is {order[0]}; " if order else ""
-    known = not any(np.isnan(gates))
-    accuracy = (
-        f"before the cast to float16 the errors against FP64 reach {significant(gates[0])} (mode {names[0]}) and "
-        f"{significant(gates[1])} (mode {names[1]}), so mode {nearer} is the more exact one"
-        if known
-        else "only one side could be seen"
-    )
-    return (
-        "rounding",
-        f"No operation of the scan errs beyond its rounding on equal inputs: {first}{accuracy}.{tail}",
-        numbers,
-    )
+@functools.lru_cache(maxsize=1)
+def _loaded() -> tuple[dict[str, Any], list[RecordedScan]]:
+    return load_recorded()
+
+
+def _recordings(model: str, wanted: bool | None) -> tuple[dict[str, Any], list[RecordedScan]] | None:
+    """The recordings, when they are wanted, or there and of this model.  Raises what ``load_recorded`` does."""
+    if wanted is False or (wanted is None and not (FOLDER / "index.json").exists()):
+        return None
+    found = _loaded()
+    return found if wanted or found[0].get("model") == model else None

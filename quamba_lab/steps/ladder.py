@@ -14,13 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .. import scans
 from ..compare import difference, relative_rms
 from ..scans import ScanInputs
-from ..scans.oracle import oracle_taps
 from ..thresholds import operation_bound, unit_roundoff
 
-__all__ = ["LADDER", "Local", "ladder_table", "local_errors"]
+__all__ = ["LADDER", "Local", "exact_operations", "in_units", "ladder_table", "local_errors"]
 
 LADDER = ("softplus", "decay", "drive", "recurrence", "contraction", "skip", "gate", "output_cast")
 """The tapped operations in order of computation; dequantization, before them, is step 3's."""
@@ -39,7 +37,11 @@ class Local:
     rms: float
 
 
-def _exact(x: ScanInputs, taps: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+Exact = dict[str, tuple[Tensor, Tensor]]
+"""By operation: its FP64 result on a scan's own previous taps, and the magnitude that its error scales with."""
+
+
+def exact_operations(x: ScanInputs, taps: dict[str, Tensor]) -> Exact:
     """For each operation: its FP64 result on the scan's own previous taps, and the magnitude its error scales with."""
     f64 = torch.float64
     t = {name: value.double() for name, value in taps.items()}
@@ -104,51 +106,51 @@ def _history(decay: Tensor, drive: Tensor) -> Tensor:
     return out
 
 
-def local_errors(x: ScanInputs, taps: dict[str, Tensor]) -> dict[str, Local]:
-    """Each tapped operation's own error; operations that the scan does not tap are left out."""
+def local_errors(x: ScanInputs, taps: dict[str, Tensor], exact: Exact | None = None) -> dict[str, Local]:
+    """Each tapped operation's own error; operations that the scan does not tap are left out.
+
+    ``exact``: what :func:`exact_operations` said of these taps, computed when not given.
+    """
     found = {}
     needed = set(LADDER) - {"output_cast"}
     if not needed <= taps.keys():
         return found
-    for name, (exact, magnitude) in _exact(x, taps).items():
+    for name, (truth, magnitude) in (exact or exact_operations(x, taps)).items():
         if name not in taps:
             continue
         got = taps[name].double()
         unit = unit_roundoff(torch.float16 if name == "output_cast" else torch.float32)
-        error = (got - exact).abs()
-        units = torch.where(error == 0, torch.zeros_like(error), error / (unit * magnitude)).nan_to_num(
-            nan=float("inf")
-        )
+        units = in_units(got - truth, unit * magnitude)
         worst = int(units.argmax())
         place = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), units.shape))
-        found[name] = Local(float(units.flatten()[worst]), place, relative_rms(got, exact))
+        found[name] = Local(float(units.flatten()[worst]), place, relative_rms(got, truth))
     return found
 
 
-def ladder_table(x: ScanInputs, scan_a: str, scan_b: str, names: tuple[str, str]) -> tuple[pd.DataFrame, dict]:
-    """One row per operation for two scans on the same inputs, and the taps: {"a", "b", "oracle": {operation: tensor}}.
+def in_units(error: Tensor, size: Tensor) -> Tensor:
+    """|error| / size; 0 where there is no error, infinite where it is not a number."""
+    return torch.where(error == 0, torch.zeros_like(error), error.abs() / size).nan_to_num(nan=float("inf"))
 
-    A scan without taps has NaN in its columns.
+
+def ladder_table(
+    truth: dict[str, Tensor], taps: tuple[dict, dict], local: tuple[dict, dict], names: tuple[str, str]
+) -> pd.DataFrame:
+    """One row per operation for two scans on the same inputs; a side without taps has NaN in its columns.
+
+    ``truth``: the FP64 scan's taps; ``taps``: certified ones; ``local``: their :func:`local_errors`.
     """
-    truth = oracle_taps(x)
-    taps = {}
-    for side, scan in (("a", scan_a), ("b", scan_b)):
-        tapped = scans.get(scan).taps
-        taps[side] = tapped(x) if tapped is not None and scans.unavailable(scan) is None else {}
-    local = {side: local_errors(x, found) for side, found in taps.items()}
     rows = []
     for name in LADDER:
         row = {"operation": name, "bound_units": operation_bound(name)}
-        for side, mode in zip("ab", names, strict=True):
-            got = taps[side].get(name)
+        for side, mode, found, errors in zip("ab", names, taps, local, strict=True):
+            got, own = found.get(name), errors.get(name)
             exact = truth["gate"].transpose(1, 2) if name == "output_cast" else truth[name]
-            own = local[side].get(name)
             row[f"error_of_{side}"] = relative_rms(got.double(), exact) if got is not None else float("nan")
             row[f"local_units_{side}"] = own.units if own else float("nan")
             row[f"local_rms_{side}"] = own.rms if own else float("nan")
             row[f"local_place_{side}"] = "" if own is None or own.units == 0 else str(own.place)
             row[f"mode_{side}"] = mode
-        a, b = taps["a"].get(name), taps["b"].get(name)
+        a, b = taps[0].get(name), taps[1].get(name)
         if a is not None and b is not None:
             d = difference(a, b if a.dtype == b.dtype else b.to(a.dtype))
             row |= {
@@ -157,4 +159,4 @@ def ladder_table(x: ScanInputs, scan_a: str, scan_b: str, names: tuple[str, str]
                 "max_ulp": float("nan") if d.max_ulp is None else d.max_ulp,
             }  # fmt: skip
         rows.append(row)
-    return pd.DataFrame(rows), {**taps, "oracle": truth}
+    return pd.DataFrame(rows)

@@ -2,6 +2,7 @@
 each.
 
     honest()                    name -> Variant: sequential, trees, blocks, matrix form, fast math, FMA, FP64 ...
+    other_hands()               name -> scan: honest ones that no Variant reaches
     faults()                    name -> Fault(operation, summary, ...): one stage of an honest scan replaced
     faults()["D missing"].scan(variant)      the fault planted into any honest variant
 
@@ -18,11 +19,13 @@ import torch
 from ...scans.variants import Variant
 from .dequantization import dequantization_faults
 from .inner import decay_and_drive_faults, recurrence_faults, softplus_faults, state_faults
+from .other_hands import other_hands
 from .outer import cast_faults, contraction_skip_gate_faults
 from .plant import Fault
+from .subtle import subtle_faults
 from .whole import determinism_faults, layout_faults, own_verdict_faults
 
-__all__ = ["BASES", "Fault", "faults", "honest"]
+__all__ = ["BASES", "Fault", "faults", "honest", "other_hands"]
 
 PUBLISHED_LIKE = Variant(
     association="B*(dt*u)", exp="fast", softplus="log1p", fma=True, order="block", contraction="ascending",
@@ -73,5 +76,6 @@ def faults() -> dict[str, Fault]:
     found = [
         *dequantization_faults(), *softplus_faults(), *decay_and_drive_faults(), *recurrence_faults(), *state_faults(),
         *contraction_skip_gate_faults(), *cast_faults(), *layout_faults(), *determinism_faults(), *own_verdict_faults(),
+        *subtle_faults(),
     ]  # fmt: skip
     return {fault.name: fault for fault in found}

@@ -10,7 +10,7 @@ import sys
 
 from ...scans.variants import Arithmetic
 from ..engine import diagnose
-from . import BASES, faults, honest
+from . import BASES, faults, honest, other_hands
 
 
 def main() -> int:
@@ -31,7 +31,8 @@ def main() -> int:
                 f"| {found.confidence:.2f} | {found.evidence[0]} |"
             )
             wrong, total = wrong + (not right), total + 1
-    innocent = [(name, diagnose(Arithmetic(variant))) for name, variant in honest().items()]
+    fair = {name: Arithmetic(variant) for name, variant in honest().items()} | other_hands()
+    innocent = [(name, diagnose(scan)) for name, scan in fair.items()]
     accused = sum(found.verdict not in ("rounding", "identical") for _, found in innocent)
     print(
         f"{total - wrong} of {total} planted faults named rightly; {accused} of {len(innocent)} honest scans accused.\n"
