@@ -29,9 +29,9 @@ def write_report(folder: Path, manifest: Manifest, settings: Settings) -> dict[s
         "settings": settings.public(),
         "complete": manifest.complete,
         "steps": {
-            name: {"status": result["status"], "verdict": result["verdict"], "numbers": result.get("numbers", {})}
+            name: {key: result.get(key, {}) for key in ("status", "verdict", "verdicts", "numbers")}
             if (result := results[name]) and manifest.runs[name].status == "done"
-            else {"status": "unknown", "verdict": "", "numbers": {}}
+            else {"status": "unknown", "verdict": "", "verdicts": {}, "numbers": {}}
             for name in manifest.runs
         },
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from .pages import render_changes
 
 __all__ = ["Changes", "ReportError", "Row", "compare_reports"]
 
+SENTENCE = re.compile(r"\s|[^\x00-\xff]")
+"""What words have and the names of the code have not."""
 MOST_NUMBERS = 40
 """Numbers of one step that the page lists."""
 
@@ -70,10 +73,12 @@ def compare_reports(old: Path, new: Path, output: Path, lang: str = "en") -> Cha
             raise ReportError(f"{folder} holds no verdict.json: name the folder of a finished report") from None
     before, after = (verdict["steps"] for verdict in verdicts)
     words = texts(lang)
+    one_language = len({verdict["settings"].get("lang") for verdict in verdicts}) == 1
     rows = []
     for name in dict.fromkeys((*before, *after)):
-        a, b = before.get(name, {}), after.get(name, {})
-        numbers = _different(dict(_flat(a.get("numbers", {}))), dict(_flat(b.get("numbers", {}))))
+        a, b = _said(before.get(name, {}), lang), _said(after.get(name, {}), lang)
+        sides = [dict(_flat(side.get("numbers", {}))) for side in (a, b)]
+        numbers = [entry for entry in _different(*sides) if one_language or not _sentences(entry[1:])]
         rows.append(Row(name, words.get(f"step.{name}", name), a, b, tuple(numbers)))
     changed = tuple(row.name for row in rows if row.kind != "same")
     summary = words("compare.some", count=len(changed), total=len(rows)) if changed else words("compare.none")
@@ -84,6 +89,18 @@ def compare_reports(old: Path, new: Path, output: Path, lang: str = "en") -> Cha
     )
     write_text(path, render_changes(found, lang))
     return found
+
+
+def _said(step: Mapping[str, Any], lang: str) -> dict[str, Any]:
+    """A step with its verdict in ``lang``, if the report keeps it in that language."""
+    if "verdict" not in step:
+        return dict(step)
+    return {**step, "verdict": step.get("verdicts", {}).get(lang, step["verdict"])}
+
+
+def _sentences(values: tuple[Any, ...]) -> bool:
+    """Whether values are words, which differ between reports in different languages without a difference in fact."""
+    return all(value is None or (isinstance(value, str) and SENTENCE.search(value)) for value in values)
 
 
 def _names(old: Path, new: Path) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ..texts import say
+from ..texts import LANGUAGES, say, within
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,7 +124,10 @@ class StepResult:
         return {"controls": [], "charts": []}
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict: the same bytes for the same inputs."""
+        """A JSON-ready dict: the same bytes for the same inputs.
+
+        ``verdict`` is in the language of the run, ``verdicts`` in every one, so that reports compare across languages.
+        """
         return {
             "schema": SCHEMA,
             "step": self.STEP,
@@ -132,6 +135,7 @@ class StepResult:
             "title": self.TITLE,
             "status": self.status,
             "verdict": self.verdict,
+            "verdicts": {lang: within(self.verdict, lang) for lang in LANGUAGES},
             "settings": plain(self.settings),
             "numbers": plain(self.numbers),
             "tables": {
