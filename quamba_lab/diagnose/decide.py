@@ -15,6 +15,7 @@ separates the candidates that share a rung by numbers:
 
 from __future__ import annotations
 
+from ..texts import say
 from . import rules_many, rules_time, rules_token, rules_whole
 from .finding import Finding
 from .records import Findings
@@ -64,5 +65,5 @@ def decide(f: Findings) -> Finding | None:
         if finding is not None:
             return finding
     if f.failures:
-        return Finding("layout", "determinism", "a bound was left where no rule looks", tuple(f.failures), 0.2)
+        return Finding("layout", "determinism", say("a bound was left where no rule looks"), tuple(f.failures), 0.2)
     return None

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from .. import scans
 from ..scans import ScanInputs
+from ..texts import say, within
 from .bounds import Precision
 from .decide import decide
 from .finding import Finding
@@ -169,7 +170,7 @@ def _own_verdict(record: Record, records: list[Record]) -> Diagnosis:
     if outcome.status == "invalid output":
         operation = (
             "output_cast"
-            if outcome.detail.startswith("y is torch.")
+            if within(outcome.detail, "en").startswith("y is torch.")
             else ("layout" if "shape" in outcome.detail else None)
         )
     return Diagnosis(
@@ -213,16 +214,22 @@ def _conclude(
     if finding is None:
         return _honest(found, name, fingerprint)
     confidence, explained, failing = _confidence(finding, found.records)
-    evidence = [finding.reason, f"{explained} of {failing} failing probes exercise {finding.operation}"]
+    evidence = [finding.reason, say(
+        "{explained} of {failing} failing probes exercise {operation}",
+        explained=explained, failing=failing, operation=finding.operation
+    )]
     if finding.key:
         record = min(finding.key, key=lambda r: r.probe.inputs.u.values.numel() * r.probe.inputs.states)
-        part = "the returned state leaves its bound" if not record.bad_y and record.bad_state else (
-            f"y = {record.observed:g} where {record.expected:g} is due"
+        part = say("the returned state leaves its bound") if not record.bad_y and record.bad_state else say(
+            "y = {observed} where {expected} is due", observed=f"{record.observed:g}", expected=f"{record.expected:g}"
         )  # fmt: skip
         evidence.append(f"{record.probe.name}: {part}")
     if found.embed is not None and found.embed != Embed():
         evidence.append(
-            f"examined with {found.embed.length} tokens and {found.embed.states} states, since all ones fail with one"
+            say(
+                "examined with {length} tokens and {states} states, since all ones fail with one",
+                length=found.embed.length, states=found.embed.states
+            )
         )
     text = None
     if reproducer and finding.key:
@@ -249,10 +256,15 @@ def _honest(found: Findings, name: str, fingerprint: tuple[Evidence, ...]) -> Di
     off = sum(int((r.outcome.y != r.bounds.rounded).sum()) for r in answered)
     declined = len(found.records) - len(answered)
     evidence = [
-        f"{len(answered)} probes, {values} values of y, none outside its bound; {off} not the correctly rounded ones"
+        say(
+            "{answered} probes, {values} values of y, none outside its bound; {off} not the correctly rounded ones",
+            answered=f"{len(answered):,}", values=values, off=off
+        )
     ]
     if declined:
-        evidence.append(f"{declined} probes were declined: the scan does not offer what they ask for")
+        evidence.append(say(
+            "{declined} probes were declined: the scan does not offer what they ask for", declined=declined
+        ))
     return Diagnosis(
         verdict="identical" if off == 0 else "rounding",
         operation=None,
@@ -283,16 +295,18 @@ def _equal_everywhere(ours: list[Record], theirs: list[Record]) -> float:
 
 def _compared(ours: Diagnosis, theirs: Diagnosis, other: str, equal: float) -> Diagnosis:
     """Two scans: who is outside the bounds, if anybody."""
-    note = f"{equal:.3%} of the values of y equal those of {other}, bit for bit"
+    note = say("{equal} of the values of y equal those of {other}, bit for bit", equal=f"{equal:.3%}", other=other)
     if equal == 1.0:
-        also = () if ours.verdict != "fault" else (f"both leave the bounds in the same way: {ours.operation}",)
+        also = () if ours.verdict != "fault" else (say(
+            "both leave the bounds in the same way: {operation}", operation=ours.operation
+        ),)
         return replace(ours, against=other, verdict="identical", operation=None, runner_up=None,
                        evidence=(note, *also, *ours.evidence))  # fmt: skip
     if ours.verdict not in ("identical", "rounding"):
         own = (
             "is inside the bounds"
             if theirs.verdict in ("identical", "rounding")
-            else f"has a {theirs.verdict} too, at {theirs.operation}"
+            else say("has a {verdict} too, at {operation}", verdict=theirs.verdict, operation=theirs.operation)
         )
         return replace(ours, against=other, evidence=(*ours.evidence, note, f"{other} {own}"))
     if theirs.verdict not in ("identical", "rounding"):
@@ -300,8 +314,12 @@ def _compared(ours: Diagnosis, theirs: Diagnosis, other: str, equal: float) -> D
             theirs,
             scan=ours.scan,
             against=other,
-            evidence=(f"{ours.scan} is inside the bounds; {other} is not", *theirs.evidence, note),
+            evidence=(say(
+                "{scan} is inside the bounds; {other} is not", scan=ours.scan, other=other
+            ), *theirs.evidence, note),
         )
     return replace(
-        ours, against=other, verdict="rounding", evidence=(*ours.evidence, note, f"{other} is inside the bounds too")
+        ours, against=other, verdict="rounding", evidence=(*ours.evidence, note, say(
+            "{other} is inside the bounds too", other=other
+        ))
     )

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..scans import ScanInputs, ScanOutput
+from ..texts import within
 from .bounds import Bounds
 from .finding import Finding
 from .sandbox import Outcome
@@ -72,7 +73,7 @@ def write_reproducer(
     """The file's text, or None when it does not show the fault on being run again."""
     x, limit = smallest.inputs, smallest.limit
     head = [
-        f'"""{finding.operation}: {finding.reason}."""',
+        f'"""{finding.operation}: {within(finding.reason, "en")}."""',
         "import dataclasses",
         "import math",
         "",

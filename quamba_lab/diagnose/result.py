@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..texts import label, say
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -59,9 +61,11 @@ class Diagnosis:
     def sentence(self) -> str:
         """The verdict in words."""
         if self.verdict == "fault":
-            next_best = f" (else {self.runner_up})" if self.runner_up else ""
-            return f"{self.scan}: fault in {self.operation}{next_best}: {self.evidence[0]}."
-        return f"{self.scan}: {self.verdict}: {self.evidence[0]}."
+            named = {"scan": self.scan, "operation": self.operation, "reason": self.evidence[0]}
+            if self.runner_up:
+                return say("{scan}: fault in {operation} (else {other}): {reason}.", other=self.runner_up, **named)
+            return say("{scan}: fault in {operation}: {reason}.", **named)
+        return say("{scan}: {verdict}: {reason}.", scan=self.scan, verdict=self.verdict, reason=self.evidence[0])
 
     def table(self) -> pd.DataFrame:
         """The fingerprint as a table, one row per rung."""
@@ -84,7 +88,10 @@ class Diagnosis:
             numbers=counts.T,
             columns=[row.rung for row in rows],
             rows=["y outside", "state outside", "how far (log, 10⁴ = 1)"],
-            title=f"{self.scan}: {self.verdict}{operation}: probes outside their bound",
+            title=say(
+                "{scan}: {verdict}{operation}: probes outside their bound",
+                scan=label(self.scan), verdict=self.verdict, operation=operation
+            ),
         )
 
     def to_json(self) -> dict:

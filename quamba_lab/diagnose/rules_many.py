@@ -9,6 +9,7 @@ import torch
 
 from ..quantized import Quantized
 from ..scans import ScanInputs
+from ..texts import say
 from .bounds import bounds
 from .finding import Finding, operation_of
 from .records import Findings, Record
@@ -49,7 +50,7 @@ def displaced(f: Findings) -> Finding | None:
             return Finding(
                 "layout",
                 {"z": "gate", "C": "contraction"}.get(name, "drive"),
-                f"y is what {name} one token {where} would give",
+                say("y is what {name} one token {where} would give", name=name, where=where),
                 tuple(bad),
                 0.97,
             )
@@ -66,7 +67,9 @@ def start(f: Findings) -> Finding | None:
     """Something is there before the first token, whichever operand is 0, and C reads it."""
     bad = {r.about["operand"] for r in f.bad("start")}
     if {"u", "B", "dt"} <= bad and "C" not in bad:
-        return Finding("recurrence", "drive", "the state before the first token is not 0", tuple(f.bad("start")), 0.95)
+        return Finding("recurrence", "drive", say(
+            "the state before the first token is not 0"
+        ), tuple(f.bad("start")), 0.95)
     return None
 
 
@@ -88,7 +91,10 @@ def ranges(f: Findings) -> Finding | None:
         return Finding(
             "recurrence",
             "drive",
-            f"states of about 2^{sizes[0]} to 2^{sizes[-1]} come out wrong, however they arise",
+            say(
+                "states of about 2^{low} to 2^{high} come out wrong, however they arise",
+                low=sizes[0], high=sizes[-1]
+            ),
             tuple(single + sums),
             0.9,
         )
@@ -97,7 +103,10 @@ def ranges(f: Findings) -> Finding | None:
     return Finding(
         "drive",
         "recurrence",
-        f"dt·B·u of about 2^{sizes[0]} to 2^{sizes[-1]} comes out wrong, a state of that size does not",
+        say(
+            "dt·B·u of about 2^{low} to 2^{high} comes out wrong, a state of that size does not",
+            low=sizes[0], high=sizes[-1]
+        ),
         tuple(single),
         0.85,
     )
@@ -142,7 +151,7 @@ def codes(f: Findings) -> Finding | None:
     return Finding(
         operation_of(name),
         runner_up,
-        f"{name} is read wrongly for the codes {listed}, whatever the scale",
+        say("{name} is read wrongly for the codes {listed}, whatever the scale", name=name, listed=listed),
         tuple(r for r in pair if r.bad),
         0.95,
     )
@@ -159,7 +168,10 @@ def dense(f: Findings) -> Finding | None:
                 return Finding(
                     part,
                     runner_up,
-                    f"{name} is wrong for x between {wrong[0]:g} and {wrong[-1]:g}",
+                    say(
+                        "{name} is wrong for x between {low} and {high}",
+                        name=name, low=f"{wrong[0]:g}", high=f"{wrong[-1]:g}"
+                    ),
                     tuple(r for r in pair if r.bad),
                     0.93,
                 )
@@ -177,7 +189,7 @@ def scales(f: Findings) -> Finding | None:
     return Finding(
         operation_of(name),
         operation_of(others[0]) if others else "layout",
-        f"with several groups, {name} has its scale in some of them only",
+        say("with several groups, {name} has its scale in some of them only", name=name),
         tuple(bad),
         0.95,
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..texts import say
 from .bounds import bounds
 from .finding import Finding, inconsistent, near
 from .records import Findings, Record
@@ -16,7 +17,9 @@ __all__ = ["carry", "decay", "deferred", "fine", "integrate", "lengths", "memory
 def order(f: Findings) -> Finding | None:
     bad = f.bad("order")
     if bad:
-        return Finding("layout", "recurrence", "one token alone does not come out at its own place", tuple(bad), 0.9)
+        return Finding("layout", "recurrence", say(
+            "one token alone does not come out at its own place"
+        ), tuple(bad), 0.9)
     return None
 
 
@@ -31,8 +34,10 @@ def carry(f: Findings) -> Finding | None:
     factor = kept[1][0]
     geometric = all(near(k, factor**hold, 0.01) for hold, values in kept.items() for k in values)
     if f.bad("carry", hold=1) and (f.clean("decay") or (geometric and 0 < factor < 1)):
-        return Finding("decay", "recurrence", f"where dt is 0 the state is multiplied by {factor:g}", tuple(bad), 0.95)
-    return Finding("recurrence", "layout", "a state that nothing should change does not stay", tuple(bad), 0.9)
+        return Finding("decay", "recurrence", say(
+            "where dt is 0 the state is multiplied by {factor}", factor=f"{factor:g}"
+        ), tuple(bad), 0.95)
+    return Finding("recurrence", "layout", say("a state that nothing should change does not stay"), tuple(bad), 0.9)
 
 
 def time(f: Findings) -> Finding | None:
@@ -45,7 +50,7 @@ def time(f: Findings) -> Finding | None:
         other = bounds(replace(x, B=x.C, C=x.B))
         exchanged += not other.violations(record.outcome.y)[:, : record.probe.watch].any()
     if exchanged == len(bad):
-        return Finding("drive", "contraction", "y is what B and C exchanged would give", tuple(bad), 1.0)
+        return Finding("drive", "contraction", say("y is what B and C exchanged would give"), tuple(bad), 1.0)
     return None
 
 
@@ -53,7 +58,9 @@ def integrate(f: Findings) -> Finding | None:
     bad = f.bad("integrate") + f.bad("time")
     if not bad or f.bad("rates") or f.bad("decay"):
         return None
-    return Finding("recurrence", "drive", "a sum over tokens is wrong while a state alone is held", tuple(bad), 0.9)
+    return Finding("recurrence", "drive", say(
+        "a sum over tokens is wrong while a state alone is held"
+    ), tuple(bad), 0.9)
 
 
 def _rate(record: Record) -> float:
@@ -82,22 +89,27 @@ def rates(f: Findings) -> Finding | None:
     if not any(r.bad_y for r in zero) and not decays:
         record = inconsistent(every) or bad[0]
         return Finding("dequantize.A", "decay",
-                       f"A is right for A_log = 0 and wrong for {record.about['scale']:g} x {record.about['code']}",
+                       say(
+                           "A is right for A_log = 0 and wrong for {scale} x {code}",
+                           scale=f"{record.about['scale']:g}", code=record.about["code"]
+                       ),
                        (record, *bad), 0.97)  # fmt: skip
     if np.allclose(at_zero, 1, atol=0.01):
-        return Finding("dequantize.A", "decay", "A lacks its minus: decays grow", tuple(bad), 0.97)
+        return Finding("dequantize.A", "decay", say("A lacks its minus: decays grow"), tuple(bad), 0.97)
     values = np.array([r.about["value"] for r in every])
     read = np.array([_rate(r) for r in every])
     if np.allclose(at_zero, 0, atol=0.01):
         seen = np.isfinite(read) & (np.array([2**-12 < abs(r.observed) < 60000 for r in every]))
         if np.allclose(read[seen], -values[seen], atol=0.05, rtol=0.05) and np.ptp(values[seen]) > 1:
-            return Finding("dequantize.A", "decay", "A is A_log itself: exp is missing", tuple(bad), 0.97)
+            return Finding("dequantize.A", "decay", say("A is A_log itself: exp is missing"), tuple(bad), 0.97)
         if np.allclose(read, 0, atol=0.01):
             return Finding("decay", "dequantize.A", "nothing decays", tuple(bad), 0.95)
         if linear:
-            return Finding("dequantize.A", "decay", "A is 0 for A_log = 0", tuple(bad), 0.9)
+            return Finding("dequantize.A", "decay", say("A is 0 for A_log = 0"), tuple(bad), 0.9)
     if not linear or decays:
-        return Finding("decay", "dequantize.A", "exp(dt·A) is wrong, and not by a wrong A", tuple(bad + decays), 0.93)
+        return Finding("decay", "dequantize.A", say(
+            "exp(dt·A) is wrong, and not by a wrong A"
+        ), tuple(bad + decays), 0.93)
     return Finding("dequantize.A", "decay", "A comes out wrong", tuple(bad), 0.8)
 
 
@@ -108,7 +120,10 @@ def decay(f: Findings) -> Finding | None:
         return Finding(
             "decay",
             "recurrence",
-            f"exp(−x) is wrong for x between {values[0]:g} and {values[-1]:g}",
+            say(
+                "exp(−x) is wrong for x between {low} and {high}",
+                low=f"{values[0]:g}", high=f"{values[-1]:g}"
+            ),
             tuple(plain),
             0.95,
         )
@@ -116,7 +131,7 @@ def decay(f: Findings) -> Finding | None:
         return Finding(
             "decay",
             "softplus",
-            "exp(dt·A) is right with softplus off; with it on, the drive gets softplus(dt) and the decay does not",
+            say("exp(dt·A) is right with softplus off; with it on, the drive gets softplus(dt) and the decay does not"),
             tuple(after),
             0.97,
         )
@@ -131,7 +146,10 @@ def fine(f: Findings) -> Finding | None:
             return Finding(
                 part,
                 runner_up,
-                f"the last bits of {part} are wrong between {values[0]:g} and {values[-1]:g}",
+                say(
+                    "the last bits of {part} are wrong between {low} and {high}",
+                    part=part, low=f"{values[0]:g}", high=f"{values[-1]:g}"
+                ),
                 tuple(bad),
                 0.95,
             )
@@ -141,7 +159,7 @@ def fine(f: Findings) -> Finding | None:
 def deferred(f: Findings) -> Finding | None:
     bad = f.bad("integrate") + f.bad("time") + f.bad("shift")
     if bad:
-        return Finding("recurrence", "decay", "a sum over tokens is wrong", tuple(bad), 0.6)
+        return Finding("recurrence", "decay", say("a sum over tokens is wrong"), tuple(bad), 0.6)
     return None
 
 
@@ -151,22 +169,30 @@ def lengths(f: Findings) -> Finding | None:
         return None
     at = _boundary(f, "ragged")
     if at is not None and not sums:
-        return Finding("recurrence", "layout", f"at token {at + 1}, whatever the length, the state does not decay",
+        return Finding("recurrence", "layout", say(
+            "at token {at}, whatever the length, the state does not decay", at=at + 1
+        ),
                        tuple(ragged), 0.9)  # fmt: skip
     if at is not None:
-        return Finding("layout", "recurrence", f"from token {at + 1} on y goes wrong, with the memory off too",
+        return Finding("layout", "recurrence", say(
+            "from token {at} on y goes wrong, with the memory off too", at=at + 1
+        ),
                        tuple(ragged), 0.95)  # fmt: skip
     if not ragged and (at := _boundary(f, "long")) is not None:
         return Finding(
-            "recurrence", "layout", f"y goes wrong at token {at + 1}, whatever the length", tuple(sums), 0.97
+            "recurrence", "layout", say("y goes wrong at token {at}, whatever the length", at=at + 1), tuple(sums), 0.97
         )
     lost = ", ".join(map(str, sorted({r.about["length"] for r in ragged or sums})[:8]))
     if ragged:
         return Finding(
-            "layout", "recurrence", f"with the memory off, lengths {lost} … have wrong tokens", tuple(ragged), 0.93
+            "layout", "recurrence", say(
+                "with the memory off, lengths {lost} … have wrong tokens", lost=lost
+            ), tuple(ragged), 0.93
         )
     return Finding(
-        "recurrence", "layout", f"running sums go wrong at lengths {lost}, at no fixed token", tuple(sums), 0.7
+        "recurrence", "layout", say(
+            "running sums go wrong at lengths {lost}, at no fixed token", lost=lost
+        ), tuple(sums), 0.7
     )
 
 
@@ -189,7 +215,7 @@ def memory(f: Findings) -> Finding | None:
         return Finding(
             "recurrence",
             "decay",
-            f"decaying states go wrong from token {t + 1} on, running sums do not",
+            say("decaying states go wrong from token {t} on, running sums do not", t=t + 1),
             tuple(bad),
             0.9,
         )

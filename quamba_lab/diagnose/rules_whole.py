@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..texts import listed, say
 from .bounds import bounds
 from .finding import Finding
 from .records import Findings, Record, judge
@@ -18,7 +19,9 @@ def repeat(f: Findings) -> Finding | None:
     changed = [r for r in f.records if r.again]
     if changed:
         return Finding(
-            "determinism", None, f"the same call gave two answers ({changed[0].probe.name})", tuple(changed), 1.0
+            "determinism", None, say(
+                "the same call gave two answers ({name})", name=changed[0].probe.name
+            ), tuple(changed), 1.0
         )
     return None
 
@@ -28,7 +31,7 @@ def tail(f: Findings) -> Finding | None:
     if f.embed is None or f.embed.length == 1:
         return None
     key = tuple(f.bad("unit") + f.bad("ragged") + f.bad("long"))
-    return Finding("layout", "recurrence", "a single token fails and the first of many does not", key, 0.9)
+    return Finding("layout", "recurrence", say("a single token fails and the first of many does not"), key, 0.9)
 
 
 def states(f: Findings) -> Finding | None:
@@ -37,12 +40,14 @@ def states(f: Findings) -> Finding | None:
     if not bad and not room:
         return None
     if bad and all(r.about.get("rates") for r in bad):
-        return Finding("decay", "dequantize.A", "states with rates of their own decay wrongly", tuple(bad), 0.8)
+        return Finding("decay", "dequantize.A", say("states with rates of their own decay wrongly"), tuple(bad), 0.8)
     if bad and all(r.bad_state for r in bad):
-        return Finding("drive", "contraction", "some states are wrong when there are several", tuple(bad), 0.8)
+        return Finding("drive", "contraction", say("some states are wrong when there are several"), tuple(bad), 0.8)
     lost = sorted({r.about["hot"] + 1 for r in bad if "hot" in r.about and r.observed == 0})
-    tail = f" (lost: {', '.join(map(str, lost[:6]))})" if lost else ""
-    return Finding("contraction", "layout", f"Σ over the states is wrong{tail}", tuple(bad or f.bad("unit")), 0.95)
+    tail = say(" (lost: {states})", states=listed(map(str, lost[:6]))) if lost else ""
+    return Finding("contraction", "layout", say(
+        "Σ over the states is wrong{tail}", tail=tail
+    ), tuple(bad or f.bad("unit")), 0.95)
 
 
 def index(f: Findings) -> Finding | None:
@@ -52,12 +57,14 @@ def index(f: Findings) -> Finding | None:
     same = [r for r in bad if r.about["operand"] is None]
     batched = [r for r in same if r.about["shape"][0] > 1 and r.about["shape"][1:] == (1, 1, 1, 1)]
     if batched and all((r.y != r.bounds.value).all() for r in batched):
-        return Finding("determinism", "layout", "equal batch items give another y than one alone", tuple(batched), 0.95)
+        return Finding("determinism", "layout", say(
+            "equal batch items give another y than one alone"
+        ), tuple(batched), 0.95)
     if same:
         return Finding(
             "layout",
             "determinism",
-            "the same item, channel or token, several times over, comes out unequal",
+            say("the same item, channel or token, several times over, comes out unequal"),
             tuple(same),
             0.9,
         )
@@ -66,10 +73,12 @@ def index(f: Findings) -> Finding | None:
     if moved == ["D"]:
         return Finding("skip", "layout", "channels get another channel's D", tuple(bad), 0.97)
     if not permuted and all(r.about["shape"][0] > 1 for r in bad):
-        return Finding("determinism", "layout", "y of one batch item depends on the others", tuple(bad), 0.9)
+        return Finding("determinism", "layout", say("y of one batch item depends on the others"), tuple(bad), 0.9)
     names = ", ".join("A_log" if name == "A_log" else str(name) for name in moved)
     return Finding(
-        "layout", "determinism", f"values arrive at another item, group, channel or token ({names})", tuple(bad), 0.95
+        "layout", "determinism", say(
+            "values arrive at another item, group, channel or token ({names})", names=names
+        ), tuple(bad), 0.95
     )
 
 
@@ -83,22 +92,24 @@ def state(f: Findings) -> Finding | None:
     during = f.bad("state", kind="during")
     if during:
         return Finding(
-            "state_quantization", "recurrence", "y changes when the state is asked for as INT8", tuple(during), 0.97
+            "state_quantization", "recurrence", say(
+                "y changes when the state is asked for as INT8"
+            ), tuple(during), 0.97
         )
     codes = f.state_bad("state", kind="tie") + f.state_bad("state", kind="range") + f.state_bad("state", kind="during")
     floats = f.state_bad("state", kind="float")
     if codes and not floats:
         ties = not f.state_bad("state", kind="range") and not f.state_bad("state", kind="during")
         reason = (
-            "ties of the returned state are not rounded away from zero"
+            say("ties of the returned state are not rounded away from zero")
             if ties
-            else "the returned state has wrong codes"
+            else say("the returned state has wrong codes")
         )
         return Finding("state_quantization", "recurrence", reason, tuple(codes), 0.97)
     if floats or codes:
         integer = floats and np.issubdtype(floats[0].outcome.state.dtype, np.integer)
         name = "state_quantization" if integer else "recurrence"
-        return Finding(name, "layout", "y is right and the returned state is not", tuple(floats + codes), 0.85)
+        return Finding(name, "layout", say("y is right and the returned state is not"), tuple(floats + codes), 0.85)
     return None
 
 
@@ -118,7 +129,9 @@ def returned(f: Findings) -> Finding | None:
         bad = f.state_bad(rung)
         if bad:
             return Finding(
-                operation, "recurrence", f"the returned state leaves its bound ({bad[0].probe.name})", tuple(bad), 0.8
+                operation, "recurrence", say(
+                    "the returned state leaves its bound ({name})", name=bad[0].probe.name
+                ), tuple(bad), 0.8
             )
     return None
 
@@ -144,5 +157,9 @@ def compound(f: Findings) -> Finding | None:
         outcome = f.call(less)
         if outcome.y is not None and not judge(record.probe, bounds(less), outcome).bad_y:
             return Finding(operation, "recurrence" if operation != "recurrence" else "layout",
-                           f"{record.probe.name}: passes without {part}", tuple(bad), 0.5)  # fmt: skip
-    return Finding("recurrence", "layout", f"{record.probe.name} fails and every part of it passes", tuple(bad), 0.3)
+                           say(
+                               "{name}: passes without {part}", name=record.probe.name, part=part
+                           ), tuple(bad), 0.5)  # fmt: skip
+    return Finding("recurrence", "layout", say(
+        "{name} fails and every part of it passes", name=record.probe.name
+    ), tuple(bad), 0.3)

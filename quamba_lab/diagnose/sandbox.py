@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..quantized import Quantized
 from ..scans import ScanError, ScanInputs, ScanOutput
+from ..texts import say
 
 __all__ = ["Outcome", "Sandbox"]
 
@@ -78,19 +79,24 @@ class Sandbox:
             result, error = self._results.get(timeout=self.time_limit)
         except queue.Empty:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._worker.ident), ctypes.py_object(_Abandoned))
-            return Outcome("timeout", f"the call took longer than {self.time_limit:g} s and was abandoned")
+            return Outcome("timeout", say(
+                "the call took longer than {time_limit} s and was abandoned", time_limit=f"{self.time_limit:g}"
+            ))
         finally:
             self.seconds += time.perf_counter() - started
         if error is not None:
             kind = "declined" if isinstance(error, (ScanError, NotImplementedError)) else "error"
-            return Outcome(kind, f"raised {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}")
+            return Outcome(kind, say(
+                "raised {name}: {message}",
+                name=type(error).__name__, message=str(error).strip().partition(chr(10))[0][:200]
+            ))
         for name, q in given.operands().items():
             kept = getattr(x, name)
             same_scale = q.scale is None or torch.equal(q.scale, kept.scale)
             if q.shape != kept.shape or not torch.equal(q.values, kept.values) or not same_scale:
-                return Outcome("mutates inputs", f"the call changed its input {name}")
+                return Outcome("mutates inputs", say("the call changed its input {name}", name=name))
         if x.state_scale is not None and not torch.equal(given.state_scale, x.state_scale):
-            return Outcome("mutates inputs", "the call changed its input state_scale")
+            return Outcome("mutates inputs", say("the call changed its input state_scale"))
         return _checked(result, x)
 
 
@@ -108,16 +114,22 @@ def _checked(result: object, x: ScanInputs) -> Outcome:
     y, state = output.y, output.last_state
     expected = (x.batch, x.length, x.channels)
     if not isinstance(y, Tensor):
-        return Outcome("invalid output", f"returned {type(y).__name__}: expected a ScanOutput or a float16 tensor")
+        return Outcome("invalid output", say(
+            "returned {name}: expected a ScanOutput or a float16 tensor", name=type(y).__name__
+        ))
     if tuple(y.shape) != expected:
-        return Outcome("invalid output", f"y has shape {tuple(y.shape)}: expected (b, l, d) = {expected}")
+        return Outcome("invalid output", say(
+            "y has shape {shape}: expected (b, l, d) = {expected}", shape=tuple(y.shape), expected=expected
+        ))
     if y.dtype not in (torch.float16, torch.bfloat16):
-        return Outcome("invalid output", f"y is {y.dtype}: expected torch.float16")
+        return Outcome("invalid output", say("y is {dtype}: expected torch.float16", dtype=y.dtype))
     if state is not None:
         shape = (x.batch, x.channels, x.states)
         if not isinstance(state, Tensor) or tuple(state.shape) != shape:
             got = tuple(state.shape) if isinstance(state, Tensor) else type(state).__name__
-            return Outcome("invalid output", f"last_state is {got}: expected a tensor of shape (b, d, n) = {shape}")
+            return Outcome("invalid output", say(
+                "last_state is {got}: expected a tensor of shape (b, d, n) = {shape}", got=got, shape=shape
+            ))
         state = state.detach().cpu().numpy() if state.dtype != torch.bfloat16 else state.detach().cpu().float().numpy()
     name = str(y.dtype).removeprefix("torch.")
     return Outcome("ok", "", y.detach().half().cpu().numpy(), state, name)

@@ -12,6 +12,7 @@ import pandas as pd
 from .. import scans
 from ..scans.variants import Variant
 from ..steps.result import StepResult, chart, control
+from ..texts import clauses, listed, paragraph, say
 from .engine import diagnose
 from .gallery import faults
 from .result import Diagnosis
@@ -64,7 +65,8 @@ class Survey(StepResult):
             columns=list(matrix.columns),
             title="Probes outside their bound, share of the rung",
         )
-        alt = f"One row for each scan, one column for each rung of the ladder. {self.verdict}"
+        what = say("One row for each scan, one column for each rung of the ladder.")
+        alt = paragraph([what, self.verdict])
         return [("fingerprints", figure, alt)]
 
     def view_data(self) -> dict[str, Any]:
@@ -101,9 +103,15 @@ def survey(
         found[f"planted: {name}"] = diagnose(gallery[name].scan(Variant()), seed=seed, reproducer=False)
     right = sum(found[f"planted: {name}"].operation == gallery[name].operation for name in planted)
     if guilty:
-        verdict = "; ".join(f"{name}: {one.verdict} in {one.operation}" for name, one in guilty.items())
+        verdict = clauses(
+            say("{name}: {verdict} in {operation}", name=name, verdict=one.verdict, operation=str(one.operation))
+            for name, one in guilty.items()
+        )
     else:
-        verdict = f"All {len(real)} scans stay inside the bounds of honest float32 arithmetic: {', '.join(real)}"
+        verdict = say(
+            "All {count} scans stay inside the bounds of honest float32 arithmetic: {scans}",
+            count=len(real), scans=listed(real),
+        )
     rows = [
         {"scan": name, "verdict": one.verdict, "operation": one.operation or "", "runner-up": one.runner_up or "",
          "confidence": one.confidence, "reason": one.evidence[0]}
@@ -111,7 +119,10 @@ def survey(
     ]  # fmt: skip
     return Survey(
         status="fault" if guilty else "rounding",
-        verdict=f"{verdict}. Of {len(planted)} planted faults, {right} are named rightly.",
+        verdict=say(
+            "{verdict}. Of {planted} planted faults, {right} are named rightly.",
+            verdict=verdict, planted=len(planted), right=right
+        ),
         settings={"seed": seed, "device": device},
         numbers={"scans": len(real), "guilty": len(guilty), "planted": len(planted), "named": right},
         frames={"Diagnoses": pd.DataFrame(rows)},
