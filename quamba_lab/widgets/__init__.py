@@ -20,6 +20,7 @@ from ..notebook import KEY, figure_output
 from ..texts import label, localized
 from ..views import STAGE_NAMES, VIEWS, Sources, View, export, of_result
 from .bar import ControlBar, Selection
+from .busy import watch_cells
 from .explorer import Explorer
 from .job import listen_for_interrupts
 
@@ -44,6 +45,7 @@ def start(run: Workbook, settings: Settings) -> ControlBar:
     global _bar
     _bar = ControlBar(Sources(run, settings.layers), settings, selection)
     listen_for_interrupts()
+    watch_cells()
     return _bar
 
 
