@@ -319,7 +319,10 @@ def scatter(
         ends = [finite.min(), finite.max()]
         axis.plot(ends, ends, color="#444444", linewidth=0.8, linestyle="--")
     _finish(axis, title, xlabel, ylabel)
-    table = pd.DataFrame({xlabel: x, ylabel: y} | ({highlight_label: marked} if highlight is not None else {}))
+    # Six digits tell any two float16 apart, and keep the data of thousands of points small.
+    table = pd.DataFrame({xlabel: [float(f"{v:.6g}") for v in x], ylabel: [float(f"{v:.6g}") for v in y]})
+    if highlight is not None:
+        table[highlight_label] = marked
     return with_data(figure, table)
 
 

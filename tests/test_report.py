@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import unquote
@@ -15,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import HOSTILE, NAMES, Result, write_workbook
 
-from quamba_lab.notebook import figure_output
+from quamba_lab.manifest import Manifest
+from quamba_lab.notebook import KEY, figure_output
 from quamba_lab.parameters import Settings
-from quamba_lab.report import read_verdict
+from quamba_lab.report import read_verdict, write_report
 from quamba_lab.report.cells import read_page
 from quamba_lab.report.changes import ReportError, compare_reports
 from quamba_lab.report.markdown import headings, to_html
@@ -172,6 +174,23 @@ def test_a_picture_has_its_data(report):
     rows = list(csv.reader(io.StringIO(unquote(unescape(href)).split(",", 1)[1])))
     assert rows[0] == ["token", f"error {HOSTILE}"]
     assert rows[5] == ["4", repr(1 / 3)[:17]]
+
+
+def test_a_page_that_would_be_too_large_links_to_its_long_tables(report, tmp_path, monkeypatch):
+    manifest = Manifest.read(report / "manifest.json")
+    page = json.loads((report / "notebooks" / "1_is_it_real.ipynb").read_text())
+    outputs = [output["metadata"].get(KEY, {}) for cell in page["cells"] for output in cell.get("outputs", [])]
+    told = next(output for output in outputs if output.get("kind") == "table")
+    told["rows"], told["shown"] = told["rows"] * 2000, told["shown"] * 2000
+    for folder in ("notebooks", "results"):
+        shutil.copytree(report / folder, tmp_path / folder)
+    (tmp_path / "notebooks" / "1_is_it_real.ipynb").write_text(json.dumps(page))
+    monkeypatch.setattr("quamba_lab.report.LARGEST_PAGE", 200_000)
+    write_report(tmp_path, manifest, Settings())
+    text = (tmp_path / "1_is_it_real.html").read_text(encoding="utf-8")
+    assert len(text.encode()) < 200_000
+    file = tmp_path / re.search(r'href="(data/[^"]*)"', text)[1]
+    assert len(list(csv.reader(file.open()))) == 1 + len(told["rows"])
 
 
 def test_the_page_carries_the_data_of_every_choice(report):

@@ -18,6 +18,8 @@ from .pages import render_index, render_step
 __all__ = ["read_verdict", "write_report"]
 
 SUMMARY = "0_summary"
+LARGEST_PAGE = 2_000_000
+"""Bytes."""
 
 
 def write_report(folder: Path, manifest: Manifest, settings: Settings) -> dict[str, Any]:
@@ -37,10 +39,24 @@ def write_report(folder: Path, manifest: Manifest, settings: Settings) -> dict[s
     }
     for name in manifest.runs:
         if name != SUMMARY:
-            write_text(folder / f"{name}.html", render_step(name, pages, manifest, verdict, settings.lang))
+            _write_step(folder, name, pages, manifest, verdict, settings.lang)
     write_text(folder / "index.html", render_index(pages, manifest, verdict, settings, results))
     write_text(folder / "verdict.json", json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     return verdict
+
+
+def _write_step(
+    folder: Path, name: str, pages: dict[str, Page | None], manifest: Manifest, verdict: dict[str, Any], lang: str
+) -> None:
+    """One page; the CSV of its long tables goes beside it when the page would be larger than a page may be."""
+    text = render_step(name, pages, manifest, verdict, lang)
+    if len(text.encode("utf-8")) > LARGEST_PAGE:
+        beside: dict[str, str] = {}
+        text = render_step(name, pages, manifest, verdict, lang, beside)
+        (folder / "data").mkdir(exist_ok=True)
+        for file, content in beside.items():
+            write_text(folder / file, content)
+    write_text(folder / f"{name}.html", text)
 
 
 def read_verdict(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,17 @@ class Row:
     old: Mapping[str, Any]
     new: Mapping[str, Any]
     numbers: tuple[tuple[str, Any, Any], ...] = ()
+
+    @property
+    def sides(self) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+        """Both verdicts in pieces, each with whether the other side lacks it."""
+        old, new = (side.get("verdict", "").split() for side in (self.old, self.new))
+        pieces: tuple[list[tuple[str, bool]], list[tuple[str, bool]]] = ([], [])
+        for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+            for side, words in zip(pieces, (old[a:b], new[c:d]), strict=True):
+                if words:
+                    side.append((" ".join(words), tag != "equal"))
+        return pieces
 
     @property
     def kind(self) -> str:

@@ -8,6 +8,7 @@ import json
 import re
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
@@ -24,6 +25,8 @@ __all__ = ["render_changes", "render_index", "render_step"]
 SUMMARY = "0_summary"
 MOST_ROWS = 150
 """Rows of a table that a page shows; its CSV holds all."""
+LONG_CSV = 20_000
+"""Characters of a CSV that may go beside a page that would be too large."""
 PROSE = 32
 """Characters above which a cell is prose and may break."""
 UPRIGHT, TURNED = 510, 750
@@ -84,15 +87,19 @@ def _sentences(text: str) -> tuple[str, str]:
     return parts[0], parts[1] if len(parts) > 1 else ""
 
 
-def _csv(table: dict[str, Any]) -> str:
-    """A table's columns and rows as CSV in a data URI."""
-    from urllib.parse import quote
-
+@jinja2.pass_context
+def _csv(context: jinja2.runtime.Context, table: dict[str, Any]) -> str:
+    """Where a table's columns and rows are, as CSV: in a data URI, or in a file where the page would be too large."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table["columns"])
     writer.writerows(table["rows"])
-    return "data:text/csv;charset=utf-8," + quote(text.getvalue(), safe=",;:()*+/=@ ")
+    beside = context.get("beside")
+    if beside is None or len(text.getvalue()) < LONG_CSV:
+        return "data:text/csv;charset=utf-8," + quote(text.getvalue(), safe=",;:()*+/=@ ")
+    name = f"data/{context['entry']['name']}-{len(beside)}.csv"
+    beside[name] = text.getvalue()
+    return name
 
 
 def _script_words(words: Texts) -> dict[str, Any]:
@@ -120,15 +127,19 @@ def _common(manifest: Manifest, verdict: dict[str, Any], lang: str, current: str
 
 
 def render_step(
-    name: str, pages: dict[str, Page | None], manifest: Manifest, verdict: dict[str, Any], lang: str
-) -> str:
-    """The page of one step, with a banner when its notebook did not finish."""
+    name: str, pages: dict[str, Page | None], manifest: Manifest, verdict: dict[str, Any], lang: str,
+    beside: dict[str, str] | None = None,
+) -> str:  # fmt: skip
+    """The page of one step, with a banner when its notebook did not finish.
+
+    ``beside``: takes the long tables' CSV by file name, which the page then links to instead of holding them.
+    """
     common = _common(manifest, verdict, lang, name)
     entries = common["entries"]
     position = next(i for i, entry in enumerate(entries) if entry["name"] == name)
     page = pages[name] or Page(entries[position]["title"], (), ())
     return _environment().get_template("step.html").render(
-        **common, page=page, entry=entries[position],
+        **common, page=page, entry=entries[position], beside=beside,
         before=entries[position - 1] if position else None,
         after=entries[position + 1] if position + 1 < len(entries) else None,
     )  # fmt: skip

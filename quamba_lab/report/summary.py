@@ -93,7 +93,11 @@ def _flips(rows: list[dict[str, Any]], settings: Settings, words: Texts) -> list
 
 
 def _floor(numbers: dict[str, Any], words: Texts) -> list[Figure]:
-    times = numbers.get("lockstep_times_floor")
+    found = (numbers.get("times_floor") or {}).get("lockstep") or {}
+    times = found.get("multiple", numbers.get("lockstep_times_floor"))
     if not isinstance(times, int | float):
         return []
-    return [Figure(f"{times:.2g} ×", words("lead.floor"), words("lead.floor.beside"))]
+    beside = words("lead.floor.beside")
+    if all(isinstance(found.get(end), int | float) for end in ("low", "high")):
+        beside = words("lead.interval", low=f"{found['low']:.2g}", high=f"{found['high']:.2g}") + "; " + beside
+    return [Figure(f"{times:.2g} ×", words("lead.floor"), beside)]

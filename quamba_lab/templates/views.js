@@ -82,7 +82,7 @@
       if (!frame || empty(frame)) { el("figcaption", {}, figure, (frame && frame.note) || chart.missing || words.missing); continue; }
       const svg = DRAW[chart.kind](figure, chart, frame, view.pick, width);
       const alt = frame.alt || (key === view.first[chart.name] ? chart.alt : "");
-      const said = [alt, frame.note].filter(Boolean).join(" ");
+      const said = [alt, frame.note === alt ? "" : frame.note].filter(Boolean).join(" ");
       if (svg) svg.setAttribute("aria-label", [chart.title, said].filter(Boolean).join(". "));
       // A sentence that stands under the picture before is not said again.
       const caption = el("figcaption", {}, figure, told.has(said) ? "" : said);
