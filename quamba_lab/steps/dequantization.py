@@ -189,7 +189,7 @@ class Dequantization(StepResult):
         cast = ratio.dropna()
         return plots.dots(
             shown, title=say("What it would do to y, layer {layer}", layer=layer),
-            xlabel=say("RMS of the change of y / RMS of y (dashed: rounding y to float16)"),
+            xlabel=say("RMS of the change / RMS of y (dashed: float16 alone)"),
             reference=float(cast.iloc[0]) if len(cast) else None, log=True,
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,16 @@ from .. import statistics as st
 from ..compare import ULP_BINS, difference, relative_rms
 from ..scans.oracle import oracle_float64
 from ..scans.variants import run as run_variant
+from ..trace_store import TraceStore
 from .ledger import CLASSES, flip_table
 from .reorderings import other_tree, stochastic_ulp
 from .rounding_sites import site_table, with_every_site
 from .tensors import difference_rows, difference_tables, real_values, same_values, summary_rows
 
 if TYPE_CHECKING:
-    from .workbook import Workbook
+    from .workbook import Stages, Workbook
 
-__all__ = ["STAGES_AFTER", "Y_COLUMNS", "Measured", "measure"]
+__all__ = ["STAGES_AFTER", "Y_COLUMNS", "Measured", "OutputPairs", "measure"]
 
 STAGES_AFTER = ("scan.y", "hadamard", "out_proj", "residual")
 FLOORS = {"floor_chunk": "chunk 16", "floor_ulp": "ulp 1"}
@@ -36,6 +37,27 @@ Y_COLUMNS = [
 """Columns of the table of y.  ``not_nearest_*``: share of y that is not the float16 nearest to FP64."""
 
 
+class OutputPairs(Mapping):
+    """y of both modes by (layer, run), in memory, or read from disk where the traces lie there."""
+
+    def __init__(self) -> None:
+        self._sides: dict[tuple[int, str], tuple[Any, Any]] = {}
+
+    def add(self, layer: int, kind: str, a: Stages, b: Stages) -> None:
+        stored = isinstance(a, TraceStore) or isinstance(b, TraceStore)
+        self._sides[layer, kind] = (a, b) if stored else (a["scan.y", layer].cpu(), b["scan.y", layer].cpu())
+
+    def __getitem__(self, key: tuple[int, str]) -> tuple[Tensor, Tensor]:
+        a, b = self._sides[key]
+        return (a, b) if isinstance(a, Tensor) else (a["scan.y", key[0]].cpu(), b["scan.y", key[0]].cpu())
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return iter(self._sides)
+
+    def __len__(self) -> int:
+        return len(self._sides)
+
+
 @dataclass(eq=False)
 class Measured:
     """Tables by title, y of the first item by (layer, run), ULP counts by layer, and the pooled multiples of the floor.
@@ -46,7 +68,7 @@ class Measured:
 
     y: pd.DataFrame
     frames: dict[str, pd.DataFrame]
-    values: dict[tuple[int, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    values: OutputPairs = field(default_factory=OutputPairs)
     histograms: dict[int, dict[str, int]] = field(default_factory=dict)
     multiples: dict[str, dict[str, Any]] = field(default_factory=dict)
     inputs_equal: bool = True
@@ -132,7 +154,7 @@ def measure(run: Workbook, mode_a: str, mode_b: str, chosen: list[int], items: S
                     for name, number in (difference(a[key], b[key]).ulps or {}).items():
                         seen[name] += number
                 if at == 0:
-                    found.values[layer, kind] = (a[key].cpu(), b[key].cpu())
+                    found.values.add(layer, kind, a, b)
                 for stage in STAGES_AFTER:
                     tensors = {mode_a: a.get((stage, layer)), mode_b: b.get((stage, layer))}
                     summaries += summary_rows({"layer": layer, "tensor": stage, **where}, tensors)

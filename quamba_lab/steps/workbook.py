@@ -134,6 +134,7 @@ class Workbook:
         self.device = device
         self.progress = progress
         self.cache = None if cache_dir is False else Path(cache_dir) if cache_dir else cache_folder() / "workbook"
+        self._guests: dict[str, Mode] = {}
         self._views: dict[str, QuantizedMamba] = {}
         self._kept: dict[tuple, Any] = {}
         self._folder: tempfile.TemporaryDirectory | None = None
@@ -155,11 +156,11 @@ class Workbook:
         } | more  # fmt: skip
 
     def row(self, mode: str | Mode) -> Mode:
-        """The mode's row; a mode of the table that this run was not asked for is taken in."""
+        """The mode's row; one that this run was not asked for is known by its name from now on, but not compared."""
         if isinstance(mode, Mode):
-            self.rows.setdefault(mode.name, mode)
+            self._guests.setdefault(mode.name, mode)
             return mode
-        return self.rows.get(mode) or Mode.get(mode)
+        return self.rows.get(mode) or self._guests.get(mode) or Mode.get(mode)
 
     def scan_of(self, mode: str | Mode) -> str:
         """The registered name of the scan that the mode runs."""
