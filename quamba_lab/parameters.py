@@ -70,10 +70,28 @@ def _typed(name: str, value: Any, kind: type, hint: str) -> Any:
     return value
 
 
+def _mode_name(value: Any) -> Any:
+    """papermill's ``-p mode_a 0`` and YAML make a number of a mode's name: its name again."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _unquoted(value: Any) -> Any:
+    """The list that ``-p layers "[0, 7]"`` means: papermill hands on the text.  Anything else as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    import yaml
+
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+
+
 def check_mode(name: str, value: Any) -> str:
     """``value`` if it names a mode; ``name`` is what the message calls it.  Raises :class:`ParameterError`."""
     from .modes import MODES
 
+    value = _mode_name(value)
     _typed(name, value, str, say("a mode's name as a string, one of {modes}", modes=", ".join(MODES)))
     if value not in MODES:
         raise ParameterError(
@@ -87,7 +105,8 @@ def check_mode(name: str, value: Any) -> str:
     return value
 
 
-def _list(name: str, value: Any, kind: type, hint: str) -> tuple[Any, ...]:
+def _list(name: str, value: Any, kind: type | None, hint: str) -> tuple[Any, ...]:
+    value = _unquoted(value)
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ParameterError(
             say(
@@ -98,6 +117,8 @@ def _list(name: str, value: Any, kind: type, hint: str) -> tuple[Any, ...]:
                 hint=hint,
             )
         )
+    if kind is None:
+        return tuple(value)
     return tuple(_typed(say("an entry of {name}", name=name), entry, kind, hint) for entry in value)
 
 
@@ -127,7 +148,7 @@ def check(
 
     _typed("model", model, str, say("'demo' or the path of a model folder"))
     _typed("task", task, str, say("'lambada_demo' or the path of a .jsonl file"))
-    chosen = tuple(check_mode(say("an entry of modes"), name) for name in _list("modes", modes, str, "mode names"))
+    chosen = tuple(check_mode(say("an entry of modes"), name) for name in _list("modes", modes, None, "mode names"))
     flags = plan_flags()
     named = Mode.from_environment().name if flags else None
     reference = check_mode("mode_a", mode_a) if mode_a != "" else (chosen or DEFAULT_MODES)[0]

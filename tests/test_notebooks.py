@@ -14,6 +14,7 @@ import pytest
 
 from quamba_lab.execute import execute
 from quamba_lab.manifest import Manifest
+from quamba_lab.parameters import ParameterError, check
 from quamba_lab.report import read_verdict
 from quamba_lab.sweep import notebooks
 
@@ -113,9 +114,33 @@ def test_the_whole_report_through_papermill(tmp_path):
 def test_papermill_takes_its_parameters_from_the_command_line(tmp_path):
     command = [
         sys.executable, "-m", "papermill", str(FOUND["3_dequantization"]), str(tmp_path / "out.ipynb"),
-        "-p", "mode_b", "2-2", "-y", "layers: [0, 7]", "--no-progress-bar",
+        "-p", "mode_a", "0", "-p", "mode_b", "2-2", "-p", "layers", "[0, 7]", "-p", "limit", "4", "--no-progress-bar",
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     outputs = (tmp_path / "out.ipynb").read_text(encoding="utf-8")
     assert "torch_fp32" in outputs
+    assert re.search(r"Layers +0 7\\n", outputs)
+
+
+def test_lists_and_modes_are_read_as_papermill_hands_them_on():
+    settings = check(modes="[0, 2-1, '2-2']", mode_a=0, mode_b=3, layers="[0, 7]")
+    assert (settings.modes, settings.layers) == (("0", "2-1", "2-2", "3"), (0, 7))
+    assert (settings.mode_a, settings.mode_b) == ("0", "3")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"layers": "[0, x]"}, ["an entry of layers is 'x'", "layer numbers"]),
+        ({"layers": "[0"}, ["layers is '[0'", "a list of layer numbers"]),
+        ({"modes": "[0, true]"}, ["an entry of modes is True", "0, 2-0, 2-1"]),
+        ({"mode_b": 9}, ["mode_b is '9'", "choose one of 0, 2-0"]),
+        ({"lang": "fr"}, ["lang is 'fr'", "en, zh"]),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_what_is_accepted(parameters, words):
+    with pytest.raises(ParameterError) as refused:
+        check(**parameters)
+    for word in words:
+        assert word in str(refused.value)

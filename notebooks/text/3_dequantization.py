@@ -10,15 +10,15 @@
 # %% tags=["parameters"]
 model: str = "demo"  # demo, or the folder of a prepared model
 task: str = "lambada_demo"  # lambada_demo, or a .jsonl file with one {"text": ...} per line
-modes: list = []  # the modes to run, empty for 0 2-0 2-1 2-2
+modes: list = []  # the modes to run, of 0 2-0 2-1 2-2 2-3 2-4 3 1; empty for 0 2-0 2-1 2-2
 mode_a: str = ""  # the reference mode, empty for the first of modes
 mode_b: str = ""  # the mode in question, empty for what the environment flags say, else 2-1
 limit: int = 100  # items of the task to use, 1 to its size
-layers: list = []  # layers to look at, empty for all
+layers: list = []  # numbers of the layers to look at, such as [0, 7]; empty for all
 item: int = 0  # the item that is looked at closely, 0 to limit - 1
 seed: int = 0  # seed of every random choice
 device: str = "cpu"  # cpu or cuda
-lang: str = "en"  # language of headings and labels
+lang: str = "en"  # language of every text, en or zh
 results_dir: str = ""  # folder for the result as JSON, empty for none
 cache_dir: str = ""  # folder of evaluations shared between notebooks, empty for none
 
