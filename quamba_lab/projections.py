@@ -57,6 +57,9 @@ def _float64(a: Tensor, b: Tensor) -> Tensor:
     return (a.double() @ b.double().t()).to(torch.int32)
 
 
+BLOCK_ELEMENTS = 1 << 24
+"""Results of a projection to FP16 that are held in INT32 and FP32 at a time."""
+
 PATHS = {"int_mm": _int_mm, "float32_blocks": _float32_blocks, "float64": _float64}
 """Exact ways to multiply codes: fn(a (r, k) int8, b (n, k) int8) -> int32 (r, n)."""
 
@@ -158,13 +161,24 @@ class Projection(nn.Module):
         return self._product(x.values, self.one_row_rounding if x.shape[0] == 1 else self.rows_rounding)
 
     def _product(self, codes: Tensor, rounding: Round) -> Quantized | Tensor:
-        value = integer_product(codes.reshape(-1, codes.shape[-1]), self.weight).float()
+        rows = codes.reshape(-1, codes.shape[-1])
+        shape = (*codes.shape[:-1], self.weight.shape[0])
+        if self.output_scale is not None:
+            return Quantized(rounding(self._scaled(rows, rounding).view(shape)), self.output_scale)
+        step = max(1, BLOCK_ELEMENTS // self.weight.shape[0])  # INT32 and FP32 of a whole vocabulary are large
+        if len(rows) <= step:
+            return self._scaled(rows, rounding).half().view(shape)
+        out = torch.empty(len(rows), self.weight.shape[0], dtype=torch.float16, device=codes.device)
+        for start in range(0, len(rows), step):
+            out[start : start + step] = self._scaled(rows[start : start + step], rounding)
+        return out.view(shape)
+
+    def _scaled(self, rows: Tensor, rounding: Round) -> Tensor:
+        """codes (r, k) -> float32 (r, n): the accumulator times the factors, in the order of the site."""
+        value = integer_product(rows, self.weight).float()
         for factor in self.factors[rounding.site.association]:
             value.mul_(factor)
-        value = value.view(*codes.shape[:-1], -1)
-        if self.output_scale is None:
-            return value.half()
-        return Quantized(rounding(value), self.output_scale)
+        return value
 
     def extra_repr(self) -> str:
         n, k = self.weight.shape

@@ -1,7 +1,7 @@
 """The record of what really ran: which scan and build at each layer, and what it was really given.
 
 A mode is a promise; this is the evidence.  A forward hook on every scan keeps the last call's first item, and
-:meth:`Recorder.witness` counts only when asked.
+:meth:`Recorder.witness` counts only when asked; what is large is counted at once instead of being kept.
 """
 
 from __future__ import annotations
@@ -41,9 +41,23 @@ def describe(x: Quantized | torch.Tensor) -> TensorWitness:
         str(values.dtype).removeprefix("torch."),
         str(values.device),
         tuple(values.shape),
-        torch.unique(values).numel(),
+        _distinct(values),
         None if scale is None else float(scale),
     )
+
+
+COUNTED_AT_ONCE = 1 << 20
+"""Elements of an operand on a CPU from which it is counted in the forward: dozens of layers' copies would be
+gigabytes."""
+
+
+def _distinct(values: torch.Tensor) -> int:
+    if values.dtype != torch.int8 or values.device.type != "cpu":
+        return torch.unique(values).numel()
+    counts = torch.zeros(256, dtype=torch.int64)
+    for piece in values.reshape(-1).split(COUNTED_AT_ONCE):  # without sorting
+        counts += torch.bincount(piece.to(torch.int16) + 128, minlength=256)
+    return int((counts > 0).sum())
 
 
 @dataclass(frozen=True)
@@ -122,15 +136,13 @@ class Recorder:
     """Watches the ``scan`` of each of ``layers`` from outside."""
 
     def __init__(self, layers: nn.ModuleList):
-        self._last: dict[int, tuple[str, str, int, dict[str, Quantized], Any]] = {}
+        self._last: dict[int, tuple[str, str, int, dict[str, Quantized | TensorWitness], Any]] = {}
         for index, layer in enumerate(layers):
             layer.scan.register_forward_hook(lambda module, args, output, i=index: self._keep(i, module, *args, output))
 
     def _keep(self, index: int, module: nn.Module, inputs: Any, output: Any) -> None:
-        first = {
-            name: q if name in ("A_log", "D", "dt_bias") else q.map(lambda v: v[:1].clone())
-            for name, q in inputs.operands().items()
-        }
+        operands = inputs.operands()
+        first = {name: q if name in ("A_log", "D", "dt_bias") else _first_item(q) for name, q in operands.items()}
         self._last[index] = (module.scan, output.build, inputs.batch, first, inputs.state_scale)
 
     def witness(self, mode: str, environment: tuple[str, ...]) -> Witness:
@@ -139,10 +151,18 @@ class Recorder:
             raise WitnessError("nothing has run yet, so there is nothing to witness: call model(tokens) first")
         layers = tuple(
             LayerWitness(
-                index, scan, build, {name: describe(q) for name, q in operands.items()},
+                index, scan, build,
+                {name: q if isinstance(q, TensorWitness) else describe(q) for name, q in operands.items()},
                 None if state_scale is None else float(state_scale),
             )
             for index, (scan, build, _, operands, state_scale) in sorted(self._last.items())
         )  # fmt: skip
         batch = next(iter(self._last.values()))[2]
         return Witness(mode, environment, batch, layers, process_settings())
+
+
+def _first_item(q: Quantized) -> Quantized | TensorWitness:
+    first = q.map(lambda v: v[:1])
+    if first.values.device.type == "cpu" and first.values.numel() >= COUNTED_AT_ONCE:
+        return describe(first)
+    return first.map(torch.clone)

@@ -1,12 +1,15 @@
 """Traces written as they come: what comes back, what is held meanwhile, and what is refused."""
 
+import weakref
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_model import small_model
 
 from quamba_lab.quantized import Quantized
 from quamba_lab.trace import ROUNDING_STAGES, STAGES, Trace, TraceError
-from quamba_lab.trace_store import TraceStore, TraceWriter
+from quamba_lab.trace_store import StoredPairs, TraceStore, TraceWriter
 
 TOKENS = torch.arange(2 * 7).reshape(2, 7)
 
@@ -46,13 +49,12 @@ def test_selected_tokens_and_layers_are_what_is_written(model, tmp_path):
 
 
 def test_a_layer_is_on_disk_when_the_next_one_begins(model, tmp_path):
-    """The writer never holds two layers."""
     writer = TraceWriter(tmp_path)
     seen = []
 
     def sink(stage, layer, value):
         writer(stage, layer, value)
-        seen.append((layer, sorted(path.name for path in tmp_path.iterdir())))
+        seen.append((layer, sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".partial")))
 
     with Trace(model, sink=sink):
         model(TOKENS)
@@ -83,3 +85,55 @@ def test_what_was_not_captured_is_named(model, tmp_path):
         model(TOKENS)
     with pytest.raises(TraceError, match=r"scan\.u.*holds scan\.y"):
         TraceStore(tmp_path)["scan.u", 0]
+
+
+def test_what_is_written_is_the_value_of_its_moment(model, tmp_path):
+    """A tensor that is changed after it was captured, or another at the same address, is not taken for the first."""
+    with TraceWriter(tmp_path) as writer:
+        value = torch.arange(6.0)
+        writer("in_proj", 0, value)
+        value += 1
+        writer("conv1d", 0, value)
+        address = value.data_ptr()
+        del value
+        others = [torch.full((6,), float(i)) for i in range(50)]
+        again = next((other for other in others if other.data_ptr() == address), others[0])
+        writer("split", 0, again)
+    store = TraceStore(tmp_path)
+    assert torch.equal(store["in_proj", 0], torch.arange(6.0))
+    assert torch.equal(store["conv1d", 0], torch.arange(6.0) + 1)
+    assert torch.equal(store["split", 0], again)
+
+
+def test_the_files_are_safetensors_that_others_read(model, tmp_path):
+    with TraceWriter(tmp_path) as writer, Trace(model, sink=writer):
+        model(TOKENS)
+    held = load_file(tmp_path / "layer_0000.safetensors")
+    assert torch.equal(held["scan.y"], TraceStore(tmp_path)["scan.y", 0])
+
+
+def test_the_writer_holds_nothing(model, tmp_path):
+    """A value dies when the model lets go of it: the memory of a trace does not grow with what it captures."""
+    alive = []
+
+    def sink(stage, layer, value):
+        writer(stage, layer, value)
+        tensor = value.values if isinstance(value, Quantized) else value
+        alive.append((layer, weakref.ref(tensor)))
+
+    with TraceWriter(tmp_path) as writer, Trace(model, stages=(*STAGES, *ROUNDING_STAGES), sink=sink):
+        model(TOKENS)
+        assert not [layer for layer, value in alive if value() is not None]
+
+
+def test_stored_pairs_are_the_pairs(model, tmp_path):
+    pairs = model.layer_inputs(TOKENS)
+    stored = StoredPairs(tmp_path, iter(pairs))
+    assert len(stored) == len(pairs) == len(model.layers) + 1
+    assert stored[0][1] is None
+    for mine, theirs in zip(stored, pairs, strict=True):
+        assert mine[0].equal(theirs[0])
+        assert theirs[1] is None or mine[1].equal(theirs[1])
+    assert stored[-1][0].equal(pairs[-1][0])
+    with pytest.raises(IndexError):
+        stored[len(pairs)]

@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from ..scans import ScanInputs
 from ..scans.build import cache_folder
 from ..tasks import Task, evaluate, load_task, tokenize
 from ..trace import ROUNDING_STAGES, STAGES, Trace
-from ..trace_store import TraceStore, TraceWriter
+from ..trace_store import StoredPairs, TraceStore, TraceWriter
 from ..witness import Witness
 from .reorderings import REORDERINGS, Reordering
 
@@ -101,6 +101,15 @@ def _foreign(scan: str) -> bool:
     """Whether a scan's code is not this package's, so that its results must not be kept on disk."""
     module = inspect.getmodule(scans.get(scan).fn)
     return module is None or not module.__name__.startswith("quamba_lab.")
+
+
+def _walk(view: QuantizedMamba, tokens: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """The pairs of ``view.layer_inputs(tokens)``, one at a time."""
+    pair = view.embed(tokens)
+    yield pair
+    for layer in range(len(view.layers)):
+        pair = view.run_layer(layer, *pair)
+        yield pair
 
 
 class Workbook:
@@ -302,18 +311,29 @@ class Workbook:
 
     def scan_inputs(self, mode: str | Mode, layer: int, item: int = 0) -> ScanInputs:
         """What the scan of ``layer`` receives in the mode's free run."""
+        layer = self.check_layers([layer])[0]
+        pairs, parts = self.layer_inputs(mode, item), self.view(mode).layers
         key = ("inputs", self.row(mode).name, item)
         if key not in self._kept:
-            view = self.view(mode)
-            pairs = self.layer_inputs(mode, item)
-            self._kept[key] = [part.scan_inputs(*pair) for part, pair in zip(view.layers, pairs, strict=False)]
-        return self._kept[key][self.check_layers([layer])[0]]
+            self._kept[key] = {}
+        kept = self._kept[key]
+        if layer not in kept:
+            if isinstance(pairs, StoredPairs):
+                kept.clear()  # of a large model one layer's operands at a time
+            kept[layer] = parts[layer].scan_inputs(*pairs[layer])
+        return kept[layer]
 
-    def layer_inputs(self, mode: str | Mode, item: int) -> list:
-        """(hidden, residual) as each layer, and last the head, receives them in the mode's free run."""
+    def layer_inputs(self, mode: str | Mode, item: int) -> Sequence[tuple[Tensor, Tensor | None]]:
+        """(hidden, residual) as each layer, and last the head, receives them in the mode's free run; of a large model
+        they lie on disk and are read one by one."""
         key = ("layer_inputs", self.row(mode).name, item)
         if key not in self._kept:
-            self._kept[key] = self.view(mode).layer_inputs(self.tokens(item))
+            view, tokens = self.view(mode), self.tokens(item)
+            size = (self.layers + 1) * tokens.shape[1] * view.config.hidden_size * 6  # float16 and float32
+            if size <= TRACE_IN_MEMORY:
+                self._kept[key] = view.layer_inputs(tokens)
+            else:
+                self._kept[key] = StoredPairs(self._new_folder(), _walk(view, tokens))
         return self._kept[key]
 
     def free(self, mode: str | Mode, item: int = 0, stages: Sequence[str] = (*STAGES, *ROUNDING_STAGES)) -> Stages:
@@ -359,12 +379,16 @@ class Workbook:
             with Trace(view, stages=stages) as trace:
                 run()
             return {where: trace[where] for where in trace}
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="quamba_lab_trace_")
-        folder = tempfile.mkdtemp(dir=self._folder.name)
+        folder = self._new_folder()
         with TraceWriter(folder) as writer, Trace(view, stages=stages, sink=writer):
             run()
         return TraceStore(folder)
+
+    def _new_folder(self) -> str:
+        """A temporary folder that lives as long as this object."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="quamba_lab_trace_")
+        return tempfile.mkdtemp(dir=self._folder.name)
 
     def forget_traces(self) -> None:
         """Free the memory and the disk of every trace; answers stay."""
