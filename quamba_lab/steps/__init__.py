@@ -1,6 +1,7 @@
 """The five steps of the debug plan, one module each, and the summary that joins their verdicts.
 
     run = Workbook(model="demo", modes=("0", "2-0", "2-1", "2-2"), limit=100)
+    plans_figures()                          step 1: what 38 of 100 against 36 of 100 allows, before any run
     is_it_real(run)                          step 1: accuracy, perplexity, paired tests, A/A control, floor, power
     scan_inputs(run, "0", "2-1")             step 2: what the scans receive
     dequantization(run, "0", "2-1")          step 3: the value of all 256 codes
@@ -24,6 +25,7 @@ from .dequantization import Dequantization, dequantization
 from .error_budget import ErrorBudget, error_budget
 from .inside_the_scan import InsideTheScan, inside_the_scan
 from .is_it_real import IsItReal, is_it_real
+from .plan import PlansFigures, plans_figures
 from .result import StepResult
 from .scan_inputs import ScanInputsResult, scan_inputs
 from .scan_outputs import ScanOutputs, scan_outputs
@@ -39,6 +41,7 @@ __all__ = [
     "ErrorBudget",
     "InsideTheScan",
     "IsItReal",
+    "PlansFigures",
     "ScanInputsResult",
     "ScanOutputs",
     "StateQuantization",
@@ -55,6 +58,7 @@ __all__ = [
     "exit_code",
     "inside_the_scan",
     "is_it_real",
+    "plans_figures",
     "scan_inputs",
     "scan_outputs",
     "state_quantization",
