@@ -117,8 +117,8 @@ def test_a_click_into_the_map_and_the_arrow_keys_choose_its_cell(page, lab):
     section.scroll_into_view_if_needed()
     settled(page, section)
     value = "label => [...document.querySelectorAll('.ql-controls > *')].find(row => row.textContent.includes(label))"
-    shown = ".querySelector('.widget-readout').textContent"
-    layer, token = (f"() => ({value})('{one}'){shown}" for one in ("Layer", "Token"))
+    layer = f"() => ({value})('Layer').querySelector('select').selectedOptions[0].textContent"
+    token = f"() => ({value})('Token').querySelector('.widget-readout').textContent"
     picture = section.locator("[data-key=map]")
     area, box = picture.bounding_box(), picture.evaluate("node => JSON.parse(node.dataset.box)")
     left, top, wide, tall = box
