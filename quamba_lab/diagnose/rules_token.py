@@ -173,16 +173,21 @@ def exactness(f: Findings) -> Finding | None:
     bad = {part: f.bad("exactness", part=part) for part in ("drive", "contraction", "skip", "recurrence")}
     if not any(bad.values()) or len(f.failures) > 0.9 * len(f.records):
         return None
-    reason = say("a format with fewer bits than float32: integers of 12 bits and more are lost in ")
+
+    def reason(place: str) -> str:
+        return say(
+            "a format with fewer bits than float32: integers of 12 bits and more are lost in {place}", place=place
+        )
+
     held = f.clean("integrate", "time")
     if bad["recurrence"] and held:
-        return Finding("recurrence", "drive", reason + "the state", tuple(bad["recurrence"]), 0.97)
+        return Finding("recurrence", "drive", reason(say("the state")), tuple(bad["recurrence"]), 0.97)
     if bad["drive"] and held:
-        return Finding("drive", "recurrence", reason + "dt·B·u", tuple(bad["drive"]), 0.95)
+        return Finding("drive", "recurrence", reason("dt·B·u"), tuple(bad["drive"]), 0.95)
     if bad["contraction"]:
-        return Finding("contraction", "output_cast", reason + "Σ C·h", tuple(bad["contraction"]), 0.95)
+        return Finding("contraction", "output_cast", reason("Σ C·h"), tuple(bad["contraction"]), 0.95)
     if bad["skip"]:
-        return Finding("skip", "dequantize.D", reason + "D·u", tuple(bad["skip"]), 0.95)
+        return Finding("skip", "dequantize.D", reason("D·u"), tuple(bad["skip"]), 0.95)
     return None
 
 

@@ -28,6 +28,7 @@ from ..modes import Mode
 from ..quantized import AWAY_SATURATE, Quantized
 from ..scans import ScanInputs
 from ..sites import PUBLISHED
+from ..texts import listed, paragraph, say
 from ..trace import Trace
 from .patching import answer, ask, changed, fits, patched, put, values_of
 from .reorderings import stochastic_ulp
@@ -318,7 +319,7 @@ def amplifiers(
     settings = run.settings(mode_a=run.row(mode_a).name, mode_b=row_b, layers=chosen, items=items, draws=draws)
     if not chosen or not items:
         empty = _site_table([], 1, 1)
-        return Amplifiers(status="unknown", verdict="No layer or no item was chosen, so nothing was perturbed.",
+        return Amplifiers(status="unknown", verdict=say("No layer or no item was chosen, so nothing was perturbed."),
                           settings=settings, numbers={}, frames={"Sites": empty}, sites=empty)  # fmt: skip
     rows, places, effects = _measure(run, mode_a, chosen, items, draws)
     sites, effect = _site_table(rows, len(items), draws), pd.DataFrame(effects)
@@ -367,17 +368,21 @@ def amplifiers(
 
 def _verdict(sites: pd.DataFrame, numbers: dict[str, Any], items: int) -> str:
     if not len(sites):
-        return f"One ULP of y changed no code of any rounding site in {items} items: nothing amplifies here."
+        return say(
+            "One ULP of y changed no code of any rounding site in {items} items: nothing amplifies here.", items=items
+        )
     top = sites.iloc[0]
     often = sites.loc[sites["hits_per_item"].idxmax()]
-    text = (
-        f"The largest gain is {significant(top['gain'])} ({top['kind']} at {top['site']}, layer {top['layer']}, "
-        f"{significant(top['hits_per_item'])} hits per item); hit most often is the {often['kind']} at "
-        f"{often['site']}, "
-        f"layer {often['layer']} ({significant(often['hits_per_item'])} per item, gain {significant(often['gain'])}). "
-        f"One ULP in one layer changes the answer of {numbers['items_whose_answer_one_ulp_changes']} of {items} items."
-    )
+    text = say(
+        "The largest gain is {gain} ({kind} at {site}, layer {layer}, {hits} hits per item); hit most often is the "
+        "{often} at {often_site}, layer {often_layer} ({often_hits} per item, gain {often_gain}). One ULP in one layer "
+        "changes the answer of {changed} of {items} items.",
+        gain=significant(top["gain"]), kind=top["kind"], site=top["site"], layer=top["layer"],
+        hits=significant(top["hits_per_item"]), often=often["kind"], often_site=often["site"],
+        often_layer=often["layer"], often_hits=significant(often["hits_per_item"]),
+        often_gain=significant(often["gain"]), changed=numbers["items_whose_answer_one_ulp_changes"], items=items,
+    )  # fmt: skip
     if numbers["attributed"]:
-        parts = ", ".join(f"{n} to {kind}" for kind, n in numbers["attributed"].items())
-        text += f" Changed answers attributed: {parts}."
+        parts = listed(say("{n} to {kind}", n=n, kind=kind) for kind, n in numbers["attributed"].items())
+        text = paragraph([text, say("Changed answers attributed: {parts}.", parts=parts)])
     return text

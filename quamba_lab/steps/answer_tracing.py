@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..model import QuantizedMamba
 from ..modes import Mode
+from ..texts import paragraph, plural, say
 from .patching import PATCHABLE, Asked, answer, ask, changed, fits, patched, put, values_of
 from .result import StepResult, chart, control
 from .workbook import Workbook
@@ -129,7 +130,7 @@ def trace_item(
 
 
 def _text(where: Where | None) -> str:
-    return "none alone" if where is None else f"{where[0]}, layer {where[1]}"
+    return say("none alone") if where is None else say("{stage}, layer {layer}", stage=where[0], layer=where[1])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -157,9 +158,10 @@ class AnswerTracing(StepResult):
         from .. import plots_causes
 
         chosen = [t for t in self.traced if item is None or t.item == item]
-        what = "every traced item" if item is None else f"item {item}"
+        what = say("every traced item") if item is None else say("item {item}", item=item)
         return plots_causes.patches(
-            self._counts(chosen), SINGLE, range(self.layers), title=f"Patches that turn the answer back ({what})"
+            self._counts(chosen), SINGLE, range(self.layers),
+            title=say("Patches that turn the answer back ({what})", what=what),
         )
 
     def view_data(self) -> dict[str, Any]:
@@ -215,7 +217,10 @@ def answer_tracing(
     )
     status, verdict = _verdict(names, flips, traced, run.limit if items is None else len(wanted))
     if unlike:
-        verdict += f" {len(unlike)} more flip in a batch but not alone."
+        also = plural(
+            len(unlike), "{count} more flips in a batch but not alone.", "{count} more flip in a batch but not alone."
+        )
+        verdict = paragraph([verdict, also])
     numbers = {
         "flips": len(flips), "traced": len(traced), "by_one_stage": sum(bool(t.sufficient) for t in traced),
         "needed": [t.needed for t in traced], "not_patchable": sorted({s for t in traced for s in t.not_patchable}),
@@ -229,15 +234,23 @@ def answer_tracing(
 def _verdict(names: tuple[str, str], flips: list[int], traced: list[TracedItem], count: int) -> tuple[str, str]:
     a, b = names
     if not flips:
-        return "not established", f"No item of {count} is answered differently by modes {a} and {b}: nothing to trace."
+        return "not established", say(
+            "No item of {count} is answered differently by modes {a} and {b}: nothing to trace.", count=count, a=a, b=b
+        )
     single = [t for t in traced if t.sufficient]
-    verdict = f"Modes {a} and {b} answer {len(flips)} of {count} items differently; of {len(traced)} traced, "
-    verdict += f"{len(single)} turn back when one stage of one layer is taken from mode {a}."
+    verdict = say(
+        "Modes {a} and {b} answer {flips} of {count} items differently; of {traced} traced, {single} turn back when "
+        "one stage of one layer is taken from mode {a}.",
+        a=a, b=b, flips=len(flips), count=count, traced=len(traced), single=len(single),
+    )  # fmt: skip
     if single:
         least = min(single, key=lambda t: (t.needed, t.item))
         early = min(single, key=lambda t: t.earliest[1])
-        verdict += (
-            f" The earliest is {_text(early.earliest)} (item {early.item}); the smallest, {_text(least.smallest)}, "
-            f"needs {least.needed} of its {least.sufficient[least.smallest]} differing elements (item {least.item})."
-        )
+        places = say(
+            "The earliest is {early} (item {early_item}); the smallest, {least}, needs {needed} of its {differing} "
+            "differing elements (item {least_item}).",
+            early=_text(early.earliest), early_item=early.item, least=_text(least.smallest), needed=least.needed,
+            differing=least.sufficient[least.smallest], least_item=least.item,
+        )  # fmt: skip
+        verdict = paragraph([verdict, places])
     return "established", verdict

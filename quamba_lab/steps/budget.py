@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ..scans import ScanInputs
 from ..scans.oracle import oracle_taps
+from ..texts import say
 from ..thresholds import operation_bound, unit_roundoff
 
 __all__ = ["FP64_NOISE", "ORIGINS", "PARTS", "Budget", "budget_of", "half_lives"]
@@ -131,7 +132,7 @@ def _hint(a: Tensor, b: Tensor, h: Tensor, state_scale: Tensor | None, places: T
         return ""
     places = places[places[:, 2] > 0]
     if not len(places):
-        return "the state before the first token is not zero"
+        return say("the state before the first token is not zero")
     at, earlier = tuple(places.T), tuple((places - places.new_tensor([0, 0, 1, 0])).T)
     handed = a[at] * h[earlier]
     clear = handed.abs() >= 0.5 * handed.abs().max()  # where float32 noise is small beside what was carried
@@ -145,9 +146,9 @@ def _hint(a: Tensor, b: Tensor, h: Tensor, state_scale: Tensor | None, places: T
     if bool((carried.abs() <= close).all()):
         return "the state before was lost"
     if bool(((carried - 2 * handed).abs() <= close).all()):
-        return "the state before was counted twice"
+        return say("the state before was counted twice")
     if state_scale is not None and (on_grid(carried / decay) or on_grid(state)):
-        return "the state was rounded to INT8 codes of its scale"
+        return say("the state was rounded to INT8 codes of its scale")
     return ""
 
 

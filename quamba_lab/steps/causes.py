@@ -29,6 +29,7 @@ from ..scans import ScanInputs, ScanOutput
 from ..scans.variants import PUBLISHED, TORCH_INT8, Variant
 from ..scans.variants import run as run_variant
 from ..scans.variants import taps as variant_taps
+from ..texts import clauses, label, listed, paragraph, say
 from ..thresholds import threshold
 from .result import StepResult, chart, control, share, significant
 from .swaps import Design, design, effects, shapley, share_intervals
@@ -191,13 +192,16 @@ class Causes(StepResult):
         pictures = [("causes", self.figure(), self.verdict), ("switches", self.switch_figure(), self._leading())]
         if self.interactions.shape[0] > 1:
             pictures.append(
-                ("interactions", self.interaction_figure(), "How much two switches do together beyond the sum of each.")
+                ("interactions", self.interaction_figure(), say("What two switches do together beyond each alone."))
             )
         return pictures
 
     def _leading(self) -> str:
         lead = self.numbers["leading"]
-        return f"The largest share of the difference at y has {lead['switch']}: {share(lead['share'])}."
+        return say(
+            "The largest share of the difference at y has {switch}: {share}.",
+            switch=lead["switch"], share=share(lead["share"])
+        )
 
     def figure(self, outcome: str | None = None) -> Figure:
         """Shares of the plan's causes at y, at the residual and at the logits (or at one), stacked to the whole."""
@@ -234,7 +238,7 @@ class Causes(StepResult):
             return super().view_data()
         switch_table, cause_table = self.frames["Switches"], self.frames["Causes"]
         frames = {
-            (o,): {"series": [{"name": f"share at {o}", "values": cause_table[o]}]}
+            (o,): {"series": [{"name": say("share at {where}", where=o), "values": cause_table[o]}]}
             for o in OUTCOMES if cause_table[o].notna().any()
         }  # fmt: skip
         y = {"label": "share", "scale": "linear"}
@@ -274,11 +278,14 @@ def causes(
     unknown = [n for n in names if n not in VARIANT_OF]
     if variants is None and unknown:
         return _unknown(
-            f"The switches' setting that equals {unknown[0]} is not known: give variants=(Variant(...), Variant(...)), "
-            "or let a diagnosis name its operation.", settings,
+            say(
+                "The switches' setting that equals {scan} is not known: give variants=(Variant(...), Variant(...)), "
+                "or let a diagnosis name its operation.",
+                scan=unknown[0],
+            ), settings,
         )  # fmt: skip
     if not items or not chosen:
-        return _unknown("No item or no layer was chosen, so nothing was taken apart.", settings)
+        return _unknown(say("No item or no layer was chosen, so nothing was taken apart."), settings)
     a, b = variants or (VARIANT_OF[names[0]], VARIANT_OF[names[1]])
     views = (run.view(mode_a), run.view(mode_b))
     inputs = {
@@ -289,8 +296,11 @@ def causes(
     players = switches(a, b, differ)
     if not players:
         return _unknown(
-            f"{names[0]} and {names[1]} are one setting of every switch and receive the same inputs: there is no "
-            "difference to take apart.", settings, "identical",
+            say(
+                "{a} and {b} are one setting of every switch and receive the same inputs: there is no difference to "
+                "take apart.",
+                a=names[0], b=names[1],
+            ), settings, "identical",
         )  # fmt: skip
     game, plan = _Game(players, a, b), design(len(players), run.seed)
     groups = _groups(players)
@@ -345,18 +355,25 @@ def _cause_rows(groups: Mapping[int, list[int]], players: list[str], shares: dic
 def _sentence(cause: int, members: list[str], row: dict[str, np.ndarray]) -> str:
     if not members:
         what = {
-            3: "Neither scan quantizes its state inside a prompt, or both do it alike: the state is rounded to INT8 "
-            "only when it is returned",
-            0: "Both scans receive the same inputs",
-        }.get(cause, "The two scans do not differ here")
-        return f"{what}; its share is 0."
+            3: say(
+                "Neither scan quantizes its state inside a prompt, or both do it alike: the state is rounded to INT8 "
+                "only when it is returned"
+            ),
+            0: say("Both scans receive the same inputs"),
+        }.get(cause, say("The two scans do not differ here"))
+        return say("{what}; its share is 0.", what=what)
     value, low, high = row["y"]
-    span = "" if np.isnan(low) else f" (95 % of resampled items: {share(low)} to {share(high)})"
-    text = f"{', '.join(members)} together make {share(value)} of the squared difference at y{span}"
-    for outcome in ("residual", "logits"):
-        if outcome in row:
-            text += f", {share(row[outcome][0])} at the {outcome}"
-    return text + "."
+    parts = [say("{switches} together make {part} of the squared difference at y", switches=listed(members),
+                 part=share(value))]  # fmt: skip
+    if not np.isnan(low):
+        parts = [say("{text} (95 % of resampled items: {low} to {high})", text=parts[0], low=share(low),
+                     high=share(high))]  # fmt: skip
+    parts += [
+        say("{part} at the {where}", part=share(row[outcome][0]), where=outcome)
+        for outcome in ("residual", "logits")
+        if outcome in row
+    ]
+    return clauses(parts) + say(".")
 
 
 def _result(run: Workbook, game: _Game, plan: Design, groups: dict[int, list[int]],
@@ -415,26 +432,42 @@ def _mean(values) -> float:
 
 def _verdict(numbers: dict[str, Any], rows: list[dict[str, Any]], rms: float) -> tuple[str, str]:
     if rms == 0:
-        return "identical", "The two scans give the same bits of y on these items, so there is nothing to share out."
+        return "identical", say(
+            "The two scans give the same bits of y on these items, so there is nothing to share out."
+        )
     if INPUTS in numbers["switches"]:
         status = "established"
     else:
         status = "rounding" if rms <= threshold("y.error_rms", torch.float16) else "fault"
     lead = numbers["leading"]
     ranked = sorted(rows, key=lambda r: -r["y"])
-    parts = "; ".join(f"cause {r['cause']} ({r['title']}) {share(r['y'])}" for r in ranked)
-    verdict = (
-        f"{lead['switch']} ({lead['operation']}) makes the largest part of the difference at y, {share(lead['share'])} "
-        f"of its square; by cause: {parts}. The whole is error/RMS {significant(rms)}, "
-        f"{'within' if status == 'rounding' else 'beyond'} what honest float32 scans differ by."
+    parts = clauses(
+        say("cause {cause} ({title}) {part}", cause=r["cause"], title=label(r["title"]), part=share(r["y"]))
+        for r in ranked
     )
+    size = (
+        say("The whole is error/RMS {rms}, within what honest float32 scans differ by.", rms=significant(rms))
+        if status == "rounding"
+        else say("The whole is error/RMS {rms}, beyond what honest float32 scans differ by.", rms=significant(rms))
+    )
+    verdict = say(
+        "{switch} ({operation}) makes the largest part of the difference at y, {part} of its square; by cause: "
+        "{parts}.",
+        switch=lead["switch"], operation=lead["operation"], part=share(lead["share"]), parts=parts,
+    )  # fmt: skip
+    verdict = paragraph([verdict, size])
     alone = np.asarray(numbers["alone_at_logits"], dtype=float)
     if len(alone) > 1 and np.nansum(alone) > SATURATED:
-        verdict += (
-            f" At the logits each cause alone already makes {share(np.nanmin(alone))} to {share(np.nanmax(alone))} of "
-            "the whole: the model amplifies any rounding, so shares there say little about a cause."
-        )
+        amplified = say(
+            "At the logits each cause alone already makes {low} to {high} of the whole: the model amplifies any "
+            "rounding, so shares there say little about a cause.",
+            low=share(np.nanmin(alone)), high=share(np.nanmax(alone)),
+        )  # fmt: skip
+        verdict = paragraph([verdict, amplified])
     if numbers["certified"] is False:
-        verdict += " On this device the switches' settings do not give the scans' own bits, so the shares are those of "
-        verdict += "the settings."
+        other = say(
+            "On this device the switches' settings do not give the scans' own bits, so the shares are those of the "
+            "settings."
+        )
+        verdict = paragraph([verdict, other])
     return status, verdict

@@ -29,6 +29,7 @@ from ..compare import relative_rms
 from ..scans import OPERATIONS, ScanInputs, ScanOutput
 from ..scans.oracle import quantize_state
 from ..scans.variants import VARIANT_OF, Arithmetic
+from ..texts import say
 from ..thresholds import operation_bound, threshold, unit_roundoff
 from .ladder import LADDER, Exact, in_units
 from .probes import CONVERSIONS, OperandAudit, audit_operand
@@ -191,7 +192,9 @@ def _dequantized(x: ScanInputs, sides: tuple[str, str]) -> list[dict[str, Any]]:
                 "beyond": any(_misread(one) for one in found),
                 "compared": 256,
                 "bits_differ": int(max(w if w == w else 0 for w in wrong)),
-                "place": next((f"code {one.worst_code}" for one, w in zip(found, wrong, strict=True) if w > 0), ""),
+                "place": next(
+                    (say("code {code}", code=one.worst_code) for one, w in zip(found, wrong, strict=True) if w > 0), ""
+                ),
             }
         )
     return rows

@@ -18,6 +18,7 @@ from .. import scans
 from ..scans import ScanInputs
 from ..scans.oracle import oracle_taps
 from ..scans.taps import certified_taps
+from ..texts import clauses, listed, paragraph, plural, say
 from .budget import FP64_NOISE, ORIGINS, Budget, budget_of, half_lives
 from .result import StepResult, chart, control, share, significant
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["ErrorBudget", "budget_scans", "error_budget"]
 
 DIFFERENCE = "Where the difference of the two states comes from"
+PARTS = ("decay", "drive", "rounding")
 SHOWN_CHANNELS = 4
 ELEMENTS = 4_000_000
 """Largest b·d·l·n that is budgeted whole; of a larger problem every k-th channel is taken."""
@@ -84,7 +86,10 @@ class ErrorBudget(StepResult):
         number, state, parts, error = self.series(mode, layer, place)
         return plots_scan.areas(
             range(len(error)), parts, error, xlabel="token", ylabel="h − h(FP64)",
-            title=f"Where the error of a state was made: mode {mode}, layer {layer}, channel {number}, state {state}",
+            title=say(
+                "Where the error of a state was made: mode {mode}, layer {layer}, channel {number}, state {state}",
+                mode=mode, layer=layer, number=number, state=state
+            ),
         )  # fmt: skip
 
     def heatmap(self, mode: str | None = None, layer: int | None = None, channel: int | None = None) -> Figure:
@@ -94,8 +99,11 @@ class ErrorBudget(StepResult):
         mode, layer, place = self._chosen(mode, layer, channel)
         number, values = self.channels[layer][place], np.abs(self.kept[mode, layer]["error"][place]).T
         return plots.heatmap(
-            values, title=f"Error of every state: mode {mode}, layer {layer}, channel {number}", xlabel="token",
-            ylabel="state", label="|h − h(FP64)|",
+            values, xlabel="token", ylabel="state", label="|h − h(FP64)|",
+            title=say(
+                "Error of every state: mode {mode}, layer {layer}, channel {number}",
+                mode=mode, layer=layer, number=number,
+            ),
         )  # fmt: skip
 
     def half_life_figure(self, layer: int | None = None) -> Figure:
@@ -105,7 +113,7 @@ class ErrorBudget(StepResult):
         layers = sorted(self.lives) if layer is None else [layer]
         shown = layers if len(layers) <= 4 else [layers[i * (len(layers) - 1) // 3] for i in range(4)]
         x = np.linspace(0, 100, 101)
-        curves = {f"layer {one}": np.percentile(self.lives[one].clip(max=1e9), x) for one in shown}
+        curves = {say("layer {layer}", layer=one): np.percentile(self.lives[one].clip(max=1e9), x) for one in shown}
         return plots_scan.curves(
             x, curves, title="How long an error in a state lives", xlabel="percentile of all states",
             ylabel="half-life in tokens",
@@ -117,23 +125,30 @@ class ErrorBudget(StepResult):
         mode, layer = next(key for key in self.kept if key[0] == [*self.kept][-1][0])  # the mode in question
         number, state, parts, error = self.series(mode, layer, 0)
         last = {name: abs(float(values[-1])) for name, values in parts.items()}
-        alt = (
-            f"Mode {mode}, layer {layer}, channel {number}, state {state}: the error of the state along the tokens, "
-            f"divided by where it was made; at the last token it is {significant(float(error[-1]))}, and the largest "
-            f"part of it was made by {_named(max(last, key=last.get))}."
+        alt = say(
+            "Mode {mode}, layer {layer}, channel {number}, state {state}: the error of the state along the tokens, "
+            "divided by where it was made; at the last token it is {error}, and the largest part of it was made by "
+            "{part}.",
+            mode=mode, layer=layer, number=number, state=state, error=significant(float(error[-1])),
+            part=_named(max(last, key=last.get)),
         )
         pictures = [("budget", self.figure(mode, layer, 0), alt)]
         worst = int(np.abs(self.kept[mode, layer]["error"][0]).max(0).argmax())
         pictures.append(
             ("state-errors", self.heatmap(mode, layer, 0),
-             f"Mode {mode}, layer {layer}, channel {number}: the error of each state at each token; state {worst} "
-             "holds the largest.")
+             say(
+                 "Mode {mode}, layer {layer}, channel {number}: the error of each state at each token; state {worst} "
+                 "holds the largest.",
+                 mode=mode, layer=layer, number=number, worst=worst
+             ))
         )  # fmt: skip
         every = np.concatenate([lives.ravel() for lives in self.lives.values()])
         pictures.append(
             ("half-life", self.half_life_figure(),
-             f"Half of all states lose half of an error within {significant(float(np.median(every)))} tokens; the "
-             f"longest memory needs {significant(float(every.max()))}.")
+             say(
+                 "Half of all states lose half of an error within {half} tokens; the longest memory needs {longest}.",
+                 half=significant(float(np.median(every))), longest=significant(float(every.max()))
+             ))
         )  # fmt: skip
         return pictures
 
@@ -150,8 +165,14 @@ class ErrorBudget(StepResult):
                     number, state, parts, error = self.series(mode, layer, place)
                     frames[mode, layer, place] = {
                         "series": [{"name": "observed error", "values": _short(error, 3)}]
-                        + [{"name": f"made by {_named(name)}", "values": _short(v, 3)} for name, v in parts.items()],
-                        "note": f"Channel {number}, state {state}. The parts sum to the observed error.",
+                        + [
+                            {"name": say("made by {part}", part=_named(name)), "values": _short(v, 3)}
+                            for name, v in parts.items()
+                        ],
+                        "note": say(
+                            "Channel {number}, state {state}. The parts sum to the observed error.",
+                            number=number, state=state
+                        ),
                         "x": {"label": "token", "values": list(range(len(error)))},
                     }
         length = next(iter(self.kept.values()))["error"].shape[1]
@@ -201,12 +222,22 @@ def _faults(who: str, budget: Budget, numbers: Sequence[int]) -> list[str]:
     for name, places in budget.beyond.items():
         if len(places):
             batch, row, token, state = (int(i) for i in places[0])
-            where = f"token {token}, channel {numbers[row]}, state {state}" + (f", item {batch}" if batch else "")
-            hint = f": {budget.hint}" if name == "unexplained" and budget.hint else ""
-            what = {"decay": "the decay errs", "drive": "the drive errs", "unexplained": "the update of the state errs"}
-            found.append((token, f"{what[name]} by more than float32 can in {who}, first at {where}{hint}"))
+            place = {"token": token, "channel": numbers[row], "state": state, "item": batch}
+            where = say("token {token}, channel {channel}, state {state}, item {item}", **place)
+            if not batch:
+                where = say("token {token}, channel {channel}, state {state}", **place)
+            what = {
+                "decay": say("the decay errs"), "drive": say("the drive errs"),
+                "unexplained": say("the update of the state errs"),
+            }[name]  # fmt: skip
+            text = say("{what} by more than float32 can in {who}, first at {where}", what=what, who=who, where=where)
+            if name == "unexplained" and budget.hint:
+                text = say("{text}: {hint}", text=text, hint=budget.hint)
+            found.append((token, text))
     if not found and not budget.sums_up:
-        found.append((0, f"the parts miss the error by {budget.miss:.2g} of what entered in {who}"))
+        found.append((0, say(
+            "the parts miss the error by {miss} of what entered in {who}", miss=f"{budget.miss:.2g}", who=who
+        )))
     return [text for _, text in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -230,7 +261,8 @@ def budget_scans(
                 continue
             here[mode] = budget_of(x, found.taps, exact)
             table.append(_summary_row(mode, scan, layer, here[mode]))
-            faults += _faults(f"mode {mode} ({scan}) at layer {layer}", here[mode], numbers)
+            who = say("mode {mode} ({scan}) at layer {layer}", mode=mode, scan=scan, layer=layer)
+            faults += _faults(who, here[mode], numbers)
         if not here:
             continue
         size = sum(b.error[0].square().sum((1, 2)).nan_to_num(nan=math.inf) for b in here.values())  # (d,)
@@ -288,30 +320,47 @@ def _judge(
 ) -> tuple[str, str]:
     """Status and the sentence."""
     table, difference = frames["Budget by layer"], frames.get(DIFFERENCE)
-    refusal = "".join(f" The budget of mode {mode} is not shown: {reason}." for mode, reason in refused.items())
+    refusal = paragraph(
+        say("The budget of mode {mode} is not shown: {reason}.", mode=mode, reason=reason)
+        for mode, reason in refused.items()
+    )
     if table.empty:
-        return "unknown", f"No error budget could be made.{refusal or ' No layer was chosen.'}"
+        why = refusal or say("No layer was chosen.")
+        return "unknown", paragraph([say("No error budget could be made."), why])
     if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        closing = "closes" if table["closes"].all() else "does not close"
-        return "fault", f"The error budget of the state {closing}, and {faults[0]}{more}.{refusal}"
+        first = faults[0]
+        if len(faults) > 1:
+            first = say("{fault} (and {count} more)", fault=first, count=len(faults) - 1)
+        text = (
+            say("The error budget of the state closes, and {fault}.", fault=first)
+            if table["closes"].all()
+            else say("The error budget of the state does not close, and {fault}.", fault=first)
+        )
+        return "fault", paragraph([text, refusal])
     sentences = []
     for mode in dict.fromkeys(table["mode"]):
         mean, error = _mean_shares(table, mode), float(table.loc[table["mode"] == mode, "error_rms"].max())
         if not error:
-            sentences.append(f"mode {mode} ({pair[mode]}) has no error")
+            sentences.append(say("mode {mode} ({scan}) has no error", mode=mode, scan=pair[mode]))
             continue
-        divided = ", ".join(f"{share(mean[name])} {name}" for name in ("decay", "drive", "rounding"))
-        sentences.append(f"mode {mode} ({pair[mode]}) errs by {significant(error)} of RMS(h) at most, of it {divided}")
+        divided = listed(say("{part} {name}", part=share(mean[name]), name=name) for name in PARTS)
+        sentences.append(say(
+            "mode {mode} ({scan}) errs by {error} of RMS(h) at most, of it {divided}",
+            mode=mode, scan=pair[mode], error=significant(error), divided=divided
+        ))
     if difference is not None and not difference["share_decay"].isna().all():
-        shares = {name: float(difference[f"share_{name}"].mean()) for name in ("decay", "drive", "rounding")}
-        divided = ", ".join(f"{share(value)} {name}" for name, value in shares.items())
-        sentences.append(f"of the difference between the two, {divided}")
+        shares = {name: float(difference[f"share_{name}"].mean()) for name in PARTS}
+        divided = listed(say("{part} {name}", part=share(value), name=name) for name, value in shares.items())
+        sentences.append(say("of the difference between the two, {divided}", divided=divided))
     status = "identical" if (table["error_rms"] == 0).all() else "rounding"
-    return status, (
-        f"The error budget of the state closes at all {table['layer'].nunique()} layers looked at, to "
-        f"{significant(float(table['sum_misses_by'].max()))} of what entered: {'; '.join(sentences)}.{refusal}"
-    )
+    text = plural(
+        table["layer"].nunique(),
+        "The error budget of the state closes at the one layer looked at, to {missed} of what entered: {sentences}.",
+        "The error budget of the state closes at all {count} layers looked at, to {missed} of what entered: "
+        "{sentences}.",
+        missed=significant(float(table["sum_misses_by"].max())), sentences=clauses(sentences),
+    )  # fmt: skip
+    return status, paragraph([text, refusal])
 
 
 def error_budget(

@@ -15,6 +15,7 @@ from ..recorded import FOLDER, RecordedScan, load_recorded
 from ..scans import ScanInputs
 from ..scans.oracle import oracle_taps
 from ..scans.taps import certified_taps
+from ..texts import say
 from .equal_inputs import on_equal_inputs
 from .inside_verdict import judge
 from .ladder import LADDER, exact_operations, ladder_table, local_errors
@@ -55,7 +56,7 @@ class InsideTheScan(StepResult):
         """Error after each operation on both sides; with ``operation``, its error along the tokens instead."""
         from .. import plots
 
-        where = "largest over the layers" if layer is None else f"layer {layer}"
+        where = "largest over the layers" if layer is None else say("layer {layer}", layer=layer)
         if operation is not None and operation != "all":
             layer = self.chosen[0] if layer is None else layer
             series = {
@@ -65,17 +66,20 @@ class InsideTheScan(StepResult):
             }
             length = max((len(v) for v in series.values()), default=0)
             return plots.lines(
-                list(range(length)), series, title=f"Error of {operation} along the tokens ({where})", xlabel="token",
+                list(range(length)), series, xlabel="token",
+                title=say("Error of {operation} along the tokens ({where})", operation=operation, where=where),
                 ylabel="RMS error against FP64", dashed=[self.mode_b],
             )  # fmt: skip
         table = self._ladder(layer)
-        series = {f"mode {self.mode_a}": table["error_of_a"], f"mode {self.mode_b}": table["error_of_b"]}
-        colors = {f"mode {self.mode_a}": self.mode_a, f"mode {self.mode_b}": self.mode_b}
+        a, b = (say("mode {mode}", mode=mode) for mode in (self.mode_a, self.mode_b))
+        series = {a: table["error_of_a"], b: table["error_of_b"]}
+        colors = {a: self.mode_a, b: self.mode_b}
         if "difference_rms" in table:
-            series[f"{self.mode_b} from {self.mode_a}"] = table["difference_rms"]
-            colors[f"{self.mode_b} from {self.mode_a}"] = "3"
+            apart = say("{b} from {a}", a=self.mode_a, b=self.mode_b)
+            series[apart], colors[apart] = table["difference_rms"], "3"
         return plots.ladder(
-            LADDER, {k: v.to_numpy() for k, v in series.items()}, title=f"Error after each operation ({where})",
+            LADDER, {k: v.to_numpy() for k, v in series.items()},
+            title=say("Error after each operation ({where})", where=where),
             ylabel="RMS error / RMS of the operation's output", colors=colors,
         )  # fmt: skip
 
@@ -84,15 +88,16 @@ class InsideTheScan(StepResult):
         from .. import plots
 
         table = self._ladder(layer)
+        a, b = (say("mode {mode}", mode=mode) for mode in (self.mode_a, self.mode_b))
         return plots.ladder(
             LADDER,
             {
-                f"mode {self.mode_a}": table["local_units_a"].to_numpy(),
-                f"mode {self.mode_b}": table["local_units_b"].to_numpy(),
+                a: table["local_units_a"].to_numpy(),
+                b: table["local_units_b"].to_numpy(),
             },
             title="What each operation adds by itself, largest over all elements", band=table["bound_units"].to_numpy(),
             ylabel="unit roundoffs of what enters",
-            colors={f"mode {self.mode_a}": self.mode_a, f"mode {self.mode_b}": self.mode_b},
+            colors={a: self.mode_a, b: self.mode_b},
         )  # fmt: skip
 
     def figures(self) -> list[tuple[str, Figure, str]]:
@@ -102,19 +107,28 @@ class InsideTheScan(StepResult):
         known = table["error_of_b"].dropna()
         inner = known.drop("output_cast", errors="ignore")
         alt = (
-            f"The largest error against FP64 inside the scan, before the cast to float16, is "
-            f"{significant(float(inner.max()))} in mode {self.mode_b}, after {inner.idxmax()}; the cast itself makes "
-            f"{significant(float(known.get('output_cast', float('nan'))))}."
+            say(
+                "The largest error against FP64 inside the scan, before the cast to float16, is {error} in mode "
+                "{mode}, after {operation}; the cast itself makes {cast}.",
+                error=significant(float(inner.max())), mode=self.mode_b, operation=inner.idxmax(),
+                cast=significant(float(known.get("output_cast", float("nan")))),
+            )
             if len(inner)
-            else "This scan shows no operation."
+            else say("This scan shows no operation.")
         )
         shares = (table[["local_units_a", "local_units_b"]].max(axis=1) / table["bound_units"]).dropna()
         local_alt = (
-            f"No operation adds more than its bound; {shares.idxmax()} comes nearest, at {100 * shares.max():.0f} %."
+            say(
+                "No operation adds more than its bound; {operation} comes nearest, at {part} %.",
+                operation=shares.idxmax(), part=f"{100 * shares.max():.0f}",
+            )
             if len(shares) and shares.max() <= 1
-            else f"{shares.idxmax()} adds {significant(float(shares.max()))} times its bound."
+            else say(
+                "{operation} adds {times} times its bound.",
+                operation=shares.idxmax(), times=significant(float(shares.max())),
+            )
             if len(shares)
-            else "No operation could be seen."
+            else say("No operation could be seen.")
         )
         return [
             ("ladder", self.figure(), alt),
@@ -122,7 +136,7 @@ class InsideTheScan(StepResult):
             (
                 "along",
                 self.figure(operation="recurrence"),
-                f"Error of the state along the tokens, layer {self.chosen[0]}.",
+                say("Error of the state along the tokens, layer {layer}.", layer=self.chosen[0]),
             ),
         ]
 

@@ -14,6 +14,7 @@ from ..recorded import RecordedScan
 from ..scans import ScanInputs
 from ..scans.oracle import oracle_taps
 from ..scans.taps import certified_taps, certify
+from ..texts import say
 from .equal_inputs import tapped
 from .ladder import exact_operations, ladder_table, local_errors
 
@@ -48,7 +49,8 @@ def recorded_ladder(recorded: Sequence[RecordedScan]) -> tuple[pd.DataFrame, lis
             gpu = certify(scan, x, one.taps[scan], replace(output, y=output.y.index_select(2, at).contiguous()))
             host = certified_taps(scan, x) if scan in scans.names() else None
             if not gpu.certified:
-                refused.append(f"item {one.item}, layer {one.layer}: {gpu.reason}")
+                place = {"item": one.item, "layer": one.layer}
+                refused.append(say("item {item}, layer {layer}: {reason}", reason=gpu.reason, **place))
                 continue
             own = host.taps if host is not None and host.certified else {}
             taps = (gpu.taps, own)

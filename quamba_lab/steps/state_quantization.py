@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from .. import scans
+from ..texts import listed, say
 from .result import StepResult, chart, control, share, significant
 from .state_errors import (
     LOGIT_POLICIES,
@@ -81,9 +82,15 @@ class StateQuantization(StepResult):
         mark = {"mark": self.prefill, "mark_label": " decode begins"} if phase == "decode" else {}
         return plots_scan.curves(
             range(len(next(iter(series.values())))), series, xlabel="token", ylabel="RMS error of y / RMS of y",
-            title=f"Error of y when the state is rounded: {phase}, layer {layer}, ties {rule}, {scale} scale"
+            title=say(
+                "Error of y when the state is rounded: {phase}, layer {layer}, ties {rule}, {scale} scale",
+                phase=phase, layer=layer, rule=rule, scale=scale
+            )
             if rule != "toward zero" else
-            f"Error of y when the state is cut toward zero: {phase}, layer {layer}, {scale} scale", **mark,
+            say(
+                "Error of y when the state is cut toward zero: {phase}, layer {layer}, {scale} scale",
+                phase=phase, layer=layer, scale=scale
+            ), **mark,
         )  # fmt: skip
 
     def logits_figure(self) -> Figure:
@@ -109,9 +116,11 @@ class StateQuantization(StepResult):
                 layer = self.chosen[-1]
                 ends = {label: float(v[-1]) for label, v in self.series(layer, phase, "even", "calibrated").items()}
                 worst = max(ends, key=ends.get)
-                alt = (
-                    f"Layer {layer}, {phase}: at the last token y errs by {significant(ends['never'])} of its RMS when "
-                    f"the state is never rounded, and by {significant(ends[worst])} when it is rounded {worst}."
+                alt = say(
+                    "Layer {layer}, {phase}: at the last token y errs by {never} of its RMS when the state is never "
+                    "rounded, and by {error} when it is rounded {policy}.",
+                    layer=layer, phase=phase, never=significant(ends["never"]), error=significant(ends[worst]),
+                    policy=worst,
                 )
                 pictures.append((f"along-{phase}", self.figure(layer, phase), alt))
         if LOGITS in self.frames:
@@ -120,9 +129,14 @@ class StateQuantization(StepResult):
             top = rows.loc[rows["logits_rms"].idxmax()]
             pictures.append((
                 "logits", self.logits_figure(),
-                f"The logits change most under rounding {top['policy']} in {top['phase']}: by "
-                f"{significant(float(top['logits_rms']))} of their RMS; rounding only the state that a prompt returns "
-                f"{'changes no bit of them' if self.numbers['end_changes_no_logit'] else 'changes them'}.",
+                say(
+                    "The logits change most under rounding {policy} in {phase}: by {rms} of their RMS; rounding only "
+                    "the state that a prompt returns {effect}.",
+                    policy=top["policy"], phase=top["phase"], rms=significant(float(top["logits_rms"])),
+                    effect=say("changes no bit of them")
+                    if self.numbers["end_changes_no_logit"]
+                    else say("changes them"),
+                ),
             ))  # fmt: skip
         return pictures
 
@@ -154,41 +168,46 @@ def _verdict(
     reaches: pd.DataFrame, logits: pd.DataFrame | None, along: pd.DataFrame, mode: str
 ) -> tuple[str, str]:
     """Status and the sentence."""
-    cause = "Cause 3 of the plan, quantization of the SSM state,"
+    cause = say("Cause 3 of the plan, quantization of the SSM state,")
     if reaches.empty:
-        return "unknown", f"{cause} could not be examined: no scan of the pair runs on these inputs."
+        return "unknown", say("{cause} could not be examined: no scan of the pair runs on these inputs.", cause=cause)
     changed = reaches[reaches["y_values_changed"] > 0]
     if len(changed):
         worst = changed.loc[changed["y_values_changed"].idxmax()]
-        return "fault", (
-            f"{cause} can act in a log-likelihood task: {worst['scan']} changes {worst['y_values_changed']:,} of "
-            f"{worst['y_values']:,} values of a prompt's y at layer {worst['layer']} when it is given a state scale."
+        return "fault", say(
+            "{cause} can act in a log-likelihood task: {scan} changes {changed} of {total} values of a prompt's y at "
+            "layer {layer} when it is given a state scale.",
+            cause=cause, scan=worst["scan"], changed=f"{worst['y_values_changed']:,}",
+            total=f"{worst['y_values']:,}", layer=worst["layer"],
         )
-    sentence = (
-        f"{cause} cannot act in a log-likelihood task: {' and '.join(dict.fromkeys(reaches['scan']))} return the "
-        f"same y in every bit with and without a state scale at {reaches['layer'].nunique()} layers"
+    sentence = say(
+        "{cause} cannot act in a log-likelihood task: {scans} return the same y in every bit with and without a state "
+        "scale at {layers} layers",
+        cause=cause, scans=listed(dict.fromkeys(reaches["scan"])), layers=reaches["layer"].nunique(),
     )
     if logits is not None:
         end = logits[(logits["phase"] == "prefill") & (logits["when"] == "end")]
         if bool(end["logits_equal"].all()):
-            sentence += (
-                f", and rounding the state that a prompt returns changes no bit of the logits of "
-                f"{int(end['tokens'].sum())} tokens"
+            sentence += say(
+                ", and rounding the state that a prompt returns changes no bit of the logits of {tokens} tokens",
+                tokens=int(end["tokens"].sum())
             )
     decoded = along[along["phase"] == "decode"]
     decoded = decoded[decoded["rule"].isin(["even", ""]) & decoded["scale"].isin(["calibrated", ""])]
     by_when = decoded.groupby("when")["y_rms"].mean()
-    sentence += (
-        f"; in generation it acts: with the state rounded at every token (calibrated scale, ties to even) y errs by "
-        f"{share(by_when['token'])} of its RMS, against {share(by_when['never'])} from float32 arithmetic"
+    sentence += say(
+        "; in generation it acts: with the state rounded at every token (calibrated scale, ties to even) y errs by "
+        "{rounded} of its RMS, against {never} from float32 arithmetic",
+        rounded=share(by_when["token"]), never=share(by_when["never"]),
     )
     if logits is not None:
         rows = logits[logits["phase"] == "decode"].set_index("policy")
         floor, row = rows[rows["when"] == "floor"].iloc[0], rows.loc[Policy().label]
-        sentence += (
-            f", the logits move by {share(float(row['logits_rms']))} of their RMS, against "
-            f"{share(float(floor['logits_rms']))} from rounding alone, and the best next token changes at "
-            f"{share(float(row['best_token_changed']))} of {int(row['tokens'])} positions (mode {mode})"
+        sentence += say(
+            ", the logits move by {moved} of their RMS, against {floor} from rounding alone, and the best next token "
+            "changes at {changed} of {tokens} positions (mode {mode})",
+            moved=share(float(row["logits_rms"])), floor=share(float(floor["logits_rms"])),
+            changed=share(float(row["best_token_changed"])), tokens=int(row["tokens"]), mode=mode,
         )
     return "identical", sentence + "."
 

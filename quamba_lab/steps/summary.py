@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..texts import first_sentence, label, paragraph, say
 from .dequantization import dequantization
 from .inside_the_scan import inside_the_scan
 from .is_it_real import is_it_real
@@ -85,19 +86,19 @@ def _advice(by_step: dict[int, StepResult]) -> str:
     first, inputs, outputs = (by_step.get(n) for n in (1, 2, 4))
     faults = [r for r in by_step.values() if r.status == "fault"]
     if faults:
-        return f"Look at step {faults[0].STEP} first: {faults[0].TITLE.lower()}."
+        return say("Look at step {step} first: {title}.", step=faults[0].STEP, title=label(faults[0].TITLE))
     if inputs is not None and inputs.status == "established":
-        return "The modes give their scans different inputs by design; judge them as different models."
+        return say("The modes give their scans different inputs by design; judge them as different models.")
     if first is not None and first.status == "not established":
-        return (
+        return say(
             "Do not look for a cause of the difference in accuracy until it is shown with more items; the scans differ "
             "by rounding."
         )
     if first is not None and first.status == "identical":
-        return "Either mode will do."
+        return say("Either mode will do.")
     if outputs is not None and outputs.status == "rounding":
-        return "The scans differ by rounding only; what is established comes from how the model amplifies it."
-    return "No remedy follows from these steps."
+        return say("The scans differ by rounding only; what is established comes from how the model amplifies it.")
+    return say("No remedy follows from these steps.")
 
 
 def summary(
@@ -111,7 +112,7 @@ def summary(
     by_step = {r.STEP: r for r in found}
     if not found:
         return Verdict(
-            status="unknown", verdict="No step was run, so there is no verdict.", settings={}, numbers={},
+            status="unknown", verdict=say("No step was run, so there is no verdict."), settings={}, numbers={},
             frames={"Steps": pd.DataFrame(columns=["step", "title", "status", "verdict"])},
         )  # fmt: skip
     first = by_step.get(1)
@@ -128,12 +129,12 @@ def summary(
     advice = _advice(by_step)
     parts = [lead.verdict]
     if 4 in by_step and lead.STEP != 4:
-        parts.append(by_step[4].verdict.split(". ")[0].rstrip(".") + ".")
+        parts.append(first_sentence(by_step[4].verdict))
     table = pd.DataFrame(
         [{"step": r.STEP, "title": r.TITLE, "status": r.status, "verdict": r.verdict} for r in found]
     )
     numbers = {r.NAME: r.numbers for r in found} | {"advice": advice}
     return Verdict(
-        status=status, verdict=" ".join([*parts, advice]), settings=found[-1].settings, numbers=numbers,
+        status=status, verdict=paragraph([*parts, advice]), settings=found[-1].settings, numbers=numbers,
         frames={"Steps": table}, results=found,
     )  # fmt: skip

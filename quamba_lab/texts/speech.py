@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +17,7 @@ __all__ = [
     "Said",
     "clauses",
     "current_language",
+    "first_sentence",
     "language",
     "listed",
     "paragraph",
@@ -152,3 +154,12 @@ def _joined(how: str, items: tuple[str, ...], lang: str) -> str:
 
 def _together(parts: tuple[str, ...], lang: str) -> str:
     return "".join(within(part, lang) for part in parts)
+
+
+def first_sentence(text: str) -> Said:
+    """The first sentence of what was said."""
+    return Said(partial(_first, text))
+
+
+def _first(text: str, lang: str) -> str:
+    return re.split(r"(?<=[.])\s+(?=[A-Z])|(?<=。)", within(text, lang), maxsplit=1)[0]

@@ -44,6 +44,7 @@ SENTENCES: dict[str, str] = {
     "modes is {value}: two different modes are needed to compare, add one": (
         "modes 的值是 {value}：对比需要两种不同的模式，请再加一种"
     ),
+    ".": "。",
     (
         "Codes out of 256 with the value code x scale, for each scan and operand, the least over the layers: {found}."
     ): "每个扫描、每个操作数的 256 个码值中，数值等于 码值 × scale 的个数（取各层最小值）：{found}。",
@@ -66,7 +67,6 @@ SENTENCES: dict[str, str] = {
         "{code}（{ulp} ULP）。"
     ),
     "{scan} takes {association} and adds D·u {place}": "{scan} 采用 {association}，D·u 的加入位置：{place}",
-    ".": "。",
     "{scan} returns states in {range}, ties {ties}": "{scan} 返回的状态范围为 {range}，中点舍入：{ties}",
     "Found: {conversions}.": "发现：{conversions}。",
     "None could be seen.": "没有观察到。",
@@ -91,18 +91,8 @@ SENTENCES: dict[str, str] = {
     "none exactly; nearest {best}": "没有完全一致的；最接近 {best}",
     "not seen: {name}: {error}": "未观察到：{name}: {error}",
     "Codes out of 256 whose value is code x scale ({where})": "256 个码值中数值等于 码值 × scale 的个数（{where}）",
-    "What it would do to y (layer {layer}); dashed: float16 alone": (
-        "对 y 的影响（第 {layer} 层）；虚线：仅 float16 转换"
-    ),
     "{wrong} of {total} audits find fewer": "{total} 次检查中有 {wrong} 次不足 256",
     "all 256 everywhere": "全部为 256",
-    (
-        "What each alternative dequantization would do to y at layer {layer}; the largest, {alternative}, would "
-        "change {part} % of the values, error/RMS {error}."
-    ): (
-        "各种反量化替代做法对第 {layer} 层 y 的影响；影响最大的是“{alternative}”，会改变 {part} % 的数值，误差/RMS "
-        "为 {error}。"
-    ),
     "This layer's alternatives were not computed.": "没有计算这一层的替代做法。",
     "Not seen.": "未观察到。",
     "No operand is clipped: code -128 is -128 x scale": "没有操作数被裁剪：码值 -128 就是 -128 × scale",
@@ -114,6 +104,8 @@ SENTENCES: dict[str, str] = {
     "none when items run one at a time": "逐个样本运行时没有",
     "{stage} of layer {layer} (item {item})": "第 {layer} 层的 {stage}（样本 {item}）",
     "{stage} (item {item})": "{stage}（样本 {item}）",
+    "mode {mode}": "模式 {mode}",
+    "{b} from {a}": "{b} 与 {a} 之差",
     (
         "The difference is {multiple} times the largest floor of legal reorderings (95 % interval {low} to {high}; "
         "{kind})."
@@ -126,7 +118,6 @@ SENTENCES: dict[str, str] = {
     (
         "Legal reorderings of mode {mode} alone score {low} to {high} right; mode {other} with {right} lies outside."
     ): "仅仅对模式 {mode} 作合法重排，答对数在 {low} 到 {high} 之间；模式 {other} 答对 {right} 个，落在其外。",
-    "mode {mode}": "模式 {mode}",
     "the largest is {times} times": "最大为 {times} 倍",
     "none can be formed": "无法算出倍数",
     "Differences of log-probability as multiples of the floor of each kind of legal reordering; {top}.": (
@@ -184,15 +175,6 @@ SENTENCES: dict[str, str] = {
     "do not overlap": "不重叠",
     "layer {names}": "第 {names} 层",
     "layers {names}": "第 {names} 层",
-    (
-        "The unclamped cast after the Hadamard wraps {wrapped} of {codes} values around, in {hit} of {items} items "
-        "(mode {mode}; {layers}), a fault of the published layer in every mode: with a clamp there instead, these "
-        "items' log-probability moves by {rms} nats (RMS), {gained} answers become right and {lost} wrong."
-    ): (
-        "Hadamard 之后未作饱和的类型转换使 {codes} 个值中的 {wrapped} 个回绕，涉及 {items} 个样本中的 {hit} 个（模"
-        "式 {mode}；{layers}），这是已发布的层在每种模式下都有的错误：若在那里改为饱和，这些样本的对数概率变化 "
-        "{rms} nat（RMS），{gained} 个答案变对，{lost} 个变错。"
-    ),
     "The cast after the Hadamard saturates here, so nothing can wrap around.": (
         "这里 Hadamard 之后的类型转换是饱和的，不会发生回绕。"
     ),
@@ -205,13 +187,6 @@ SENTENCES: dict[str, str] = {
     ),
     "No difference of log-probability stands beside the one of accuracy.": "除正确率之外，对数概率没有差异。",
     "No difference between modes {a} and {b} is established: {parts}.": "模式 {a} 与 {b} 之间的差异不成立：{parts}。",
-    (
-        "{b} answers {gained} items rightly that {a} does not and loses {lost} of {n} (exact McNemar p = {p}, Holm "
-        "{holm})"
-    ): (
-        "在 {n} 个样本中，{b} 比 {a} 多答对 {gained} 个，少答对 {lost} 个（McNemar 精确检验 p = {p}，Holm 校正后 "
-        "{holm}）"
-    ),
     "its mean log-probability is {nats} nats lower (Holm p = {p})": (
         "平均对数概率低 {nats} nat（Holm 校正后 p = {p}）"
     ),
@@ -306,7 +281,6 @@ SENTENCES: dict[str, str] = {
         "{times} times the floor (95 % interval {low} to {high}, from {units} tokens of {count} items, which are "
         "not independent)"
     ): "误差下限的 {times} 倍（95 % 区间 {low} 到 {high}，依据 {count} 个样本的 {units} 个词元，它们并不独立）",
-    "{b} from {a}": "{b} 与 {a} 之差",
     "largest, {items} items of mode {mode}": "最大值，模式 {mode} 的 {items} 个样本",
     "Modes {a} and {b} return y of different shapes: {note}.": "模式 {a} 与 {b} 返回的 y 形状不同：{note}。",
     "With equal inputs, modes {a} and {b} return the same y bit for bit at every layer.": (
