@@ -51,7 +51,7 @@ def of_result(result: Any, step: str = "") -> tuple[list[View], list[dict[str, A
 
         views.append(
             View(
-                chart["name"], chart["title"], chart["kind"], (*pair, *own.values()), frame, needs,
+                chart["name"], chart["title"], chart["kind"], tuple(dict.fromkeys((*pair, *own.values()))), frame, needs,
                 {name: chart[name] for name in AXES if name in chart}, wide=chart["kind"] == "table",
                 marks=tuple(
                     axis["control"] for side in ("x", "y") if "control" in (axis := chart.get(side) or {})
