@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -23,7 +24,7 @@ from .summary import Lead, lead_of
 __all__ = ["render_changes", "render_index", "render_step"]
 
 SUMMARY = "0_summary"
-MOST_ROWS = 150
+MOST_ROWS = 60
 """Rows of a table that a page shows; its CSV holds all."""
 LONG_CSV = 20_000
 """Characters of a CSV that may go beside a page that would be too large."""
@@ -93,11 +94,12 @@ def _csv(context: jinja2.runtime.Context, table: dict[str, Any]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table["columns"])
-    writer.writerows(table["rows"])
+    # Ten digits, as the results have: more than float32 holds.
+    writer.writerows([f"{v:.10g}" if isinstance(v, float) else v for v in row] for row in table["rows"])
     beside = context.get("beside")
     if beside is None or len(text.getvalue()) < LONG_CSV:
         return "data:text/csv;charset=utf-8," + quote(text.getvalue(), safe=",;:()*+/=@ ")
-    name = f"data/{context['entry']['name']}-{len(beside)}.csv"
+    name = f"data/{hashlib.sha256(text.getvalue().encode()).hexdigest()[:12]}.csv"  # the same table is kept once
     beside[name] = text.getvalue()
     return name
 
