@@ -17,6 +17,7 @@ from IPython.display import display
 
 from . import parameters
 from .files import write_text
+from .lettering import figure_language
 from .texts import FREE_TEXT, LANGUAGES, current_language, heading, label, set_language, texts
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def begin(inputs: Iterable[str] = (), **values: Any) -> parameters.Settings:
     rows = [(words(f"settings.{name}"), _in_words(value)) for name, value in public.items()]
     rows.append((words("settings.flags"), flags or words("settings.flags.none")))
     show_table(words("settings"), pd.DataFrame(rows, columns=["", " "]), kind="settings")
+    if figure_language() != settings.lang:
+        text = words("figures.english")
+        display({"text/plain": text}, metadata={KEY: {"kind": "note", "text": text}}, raw=True)
     return settings
 
 

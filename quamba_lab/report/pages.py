@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import unicodedata
 from functools import cache
 from typing import Any
 from urllib.parse import quote
@@ -46,6 +47,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["json_data"] = _json_data
     environment.filters["packed"] = packed
     environment.filters["cell"] = _cell
+    environment.filters["width"] = _width
     environment.filters["paper"] = _paper
     environment.filters["csv"] = _csv
     environment.filters["lead"] = lambda text: _sentences(text)[0]
@@ -68,11 +70,16 @@ def _paper(table: dict[str, Any]) -> str:
     widths = []
     for at, heading in enumerate(table["headings"]):
         words = [str(row[at]) for row in table["shown"]]
-        longest = max((len(word) for word in words), default=0)
+        longest = max((_width(word) for word in words), default=0)
         # What is prose breaks anywhere; the rest keeps its longest word whole.
-        unbroken = 26 if longest > PROSE else max((len(part) for word in words for part in word.split()), default=0)
-        widths.append(max(unbroken, *(len(part) for part in str(heading).split()), 2) * LETTER + PADDING)
+        unbroken = 26 if longest > PROSE else max((_width(part) for word in words for part in word.split()), default=0)
+        widths.append(max(unbroken, *(_width(part) for part in str(heading).split()), 2) * LETTER + PADDING)
     return "" if sum(widths) <= UPRIGHT else "turned" if sum(widths) <= TURNED else "turned dense"
+
+
+def _width(text: Any) -> int:
+    """Letters that a text takes the room of; a Chinese character takes that of two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in str(text))
 
 
 def _cell(value: Any) -> str:
