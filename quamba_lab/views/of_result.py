@@ -32,6 +32,7 @@ def of_result(result: Any, step: str = "") -> tuple[list[View], list[dict[str, A
     views = []
     for chart in data["charts"]:
         own = {name: renamed.get(name, name) for name in chart["depends"]}
+        depends = tuple(dict.fromkeys((*pair, *own.values())))
 
         def needs(sources: Sources, **choices: Any) -> list[Need]:
             return [(step, *(choices[name] for name in pair))] if step else []
@@ -51,7 +52,7 @@ def of_result(result: Any, step: str = "") -> tuple[list[View], list[dict[str, A
 
         views.append(
             View(
-                chart["name"], chart["title"], chart["kind"], tuple(dict.fromkeys((*pair, *own.values()))), frame, needs,
+                chart["name"], chart["title"], chart["kind"], depends, frame, needs,
                 {name: chart[name] for name in AXES if name in chart}, wide=chart["kind"] == "table",
                 marks=tuple(
                     axis["control"] for side in ("x", "y") if "control" in (axis := chart.get(side) or {})
