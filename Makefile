@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install 
 ARCHITECTURES := sm_80 sm_90 sm_100
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lab notebooks images compile-check clean
+.PHONY: help report test lab notebooks example images compile-check clean
 
 help:
 	@echo "make report   run the workbook on the shipped model and write $(OUTPUT)/index.html"
@@ -26,7 +26,7 @@ help:
 	@echo "make test     everything that CI runs: lint, tests, notebooks, browser, compile check"
 	@echo "make lab      JupyterLab on the notebooks"
 	@echo "make notebooks  write notebooks/*.ipynb from their text twins in notebooks/text"
-	@echo "make images   the pictures of the README, from $(OUTPUT)"
+	@echo "make example  docs/example-report, from the report in $(OUTPUT); make images: the README's pictures, from it"
 	@echo "make clean    remove $(VENV) and $(OUTPUT)"
 
 $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
@@ -61,7 +61,10 @@ notebooks: $(VENV)/.ready-test
 	@$(BIN)/python -m tools.pair_notebooks
 
 images: $(VENV)/.ready-test
-	@$(BIN)/python -m tools.take_pictures $(OUTPUT) docs/images
+	@$(BIN)/python -m tools.take_pictures docs/example-report docs/images
+
+example: $(VENV)/.ready
+	@$(BIN)/python -m tools.example_report $(OUTPUT) docs/example-report
 
 # A CUDA compiler is optional: with one, every kernel must compile for each architecture.
 compile-check:

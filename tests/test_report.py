@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import HOSTILE, NAMES, Result, write_workbook
+from tools.example_report import make_example
 
 from quamba_lab.manifest import Manifest
 from quamba_lab.notebook import KEY, figure_output
@@ -177,7 +178,7 @@ def test_a_picture_has_its_data(report):
     assert rows[5] == ["4", "0.3333333333"]
 
 
-def test_a_page_that_would_be_too_large_links_to_its_long_tables(report, tmp_path, monkeypatch):
+def test_a_page_that_would_be_too_large_links_to_its_long_tables(report, tmp_path):
     manifest = Manifest.read(report / "manifest.json")
     page = json.loads((report / "notebooks" / "1_is_it_real.ipynb").read_text())
     outputs = [output["metadata"].get(KEY, {}) for cell in page["cells"] for output in cell.get("outputs", [])]
@@ -186,12 +187,22 @@ def test_a_page_that_would_be_too_large_links_to_its_long_tables(report, tmp_pat
     for folder in ("notebooks", "results"):
         shutil.copytree(report / folder, tmp_path / folder)
     (tmp_path / "notebooks" / "1_is_it_real.ipynb").write_text(json.dumps(page))
-    monkeypatch.setattr("quamba_lab.report.LARGEST_PAGE", 200_000)
-    write_report(tmp_path, manifest, Settings())
+    write_report(tmp_path, manifest, Settings(), largest=200_000)
     text = (tmp_path / "1_is_it_real.html").read_text(encoding="utf-8")
     assert len(text.encode()) < 200_000
     file = tmp_path / re.search(r'href="(data/[^"]*)"', text)[1]
     assert len(list(csv.reader(file.open()))) == 1 + len(told["rows"])
+
+
+def test_an_example_holds_no_times_and_is_the_same_twice(report, tmp_path):
+    for name in ("one", "two"):
+        make_example(report, tmp_path / name)
+    files = {path.name for path in (tmp_path / "one").iterdir()}
+    assert files == {*PAGES, "verdict.json"}
+    for name in files:
+        content = (tmp_path / "one" / name).read_bytes()
+        assert content == (tmp_path / "two" / name).read_bytes()
+        assert not re.search(rb"20\d\d-\d\d-\d\dT", content)
 
 
 def test_the_page_carries_the_data_of_every_choice(report):

@@ -9,10 +9,12 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 SHOTS = (
-    ("summary", "index.html", "light", {"width": 1280, "height": 860}),
-    ("step", "4_scan_outputs.html", "dark", {"width": 1280, "height": 860}),
+    ("summary", "index.html", "light", {"width": 1280, "height": 860}, ""),
+    ("step", "4_scan_outputs.html", "dark", {"width": 1280, "height": 860}, ".views"),
+    ("words", "index.html", "light", {"width": 1280, "height": 860}, ".views"),
+    ("phone", "index.html", "dark", {"width": 390, "height": 844}, ""),
 )
-"""Name, page, colour scheme and window; a step is shown from its controls on."""
+"""Name, page, colour scheme, window, and the part from which on it is shown; nothing for the top."""
 
 
 def main() -> int:
@@ -24,13 +26,13 @@ def main() -> int:
     target.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for name, page_name, scheme, window in SHOTS:
+        for name, page_name, scheme, window, part in SHOTS:
             page = browser.new_page(
                 viewport=window, color_scheme=scheme, device_scale_factor=1.5, reduced_motion="reduce"
             )
             page.goto((report / page_name).absolute().as_uri())
-            if page_name != "index.html":
-                page.locator(".views").first.evaluate("node => node.scrollIntoView({block: 'start'})")
+            if part:
+                page.locator(part).first.evaluate("node => node.scrollIntoView({block: 'start'})")
                 page.wait_for_timeout(500)
             page.screenshot(path=str(target / f"{name}.png"))
         browser.close()

@@ -22,8 +22,13 @@ LARGEST_PAGE = 2_000_000
 """Bytes."""
 
 
-def write_report(folder: Path, manifest: Manifest, settings: Settings) -> dict[str, Any]:
-    """Write ``index.html``, a page per step and ``verdict.json`` into ``folder``; returns the verdict."""
+def write_report(
+    folder: Path, manifest: Manifest, settings: Settings, largest: int = LARGEST_PAGE
+) -> dict[str, Any]:  # fmt: skip
+    """Write ``index.html``, a page per step and ``verdict.json`` into ``folder``; returns the verdict.
+
+    A page of more than ``largest`` bytes keeps the CSV of its long tables in ``folder/data``.
+    """
     results = {name: _read_result(folder / "results" / f"{name}.json") for name in manifest.runs}
     pages = {name: _read_notebook(folder / "notebooks" / f"{name}.ipynb") for name in manifest.runs}
     verdict = {
@@ -39,18 +44,19 @@ def write_report(folder: Path, manifest: Manifest, settings: Settings) -> dict[s
     }
     for name in manifest.runs:
         if name != SUMMARY:
-            _write_step(folder, name, pages, manifest, verdict, settings.lang)
+            _write_step(folder, name, pages, manifest, verdict, settings.lang, largest)
     write_text(folder / "index.html", render_index(pages, manifest, verdict, settings, results))
     write_text(folder / "verdict.json", json.dumps(verdict, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     return verdict
 
 
 def _write_step(
-    folder: Path, name: str, pages: dict[str, Page | None], manifest: Manifest, verdict: dict[str, Any], lang: str
-) -> None:
+    folder: Path, name: str, pages: dict[str, Page | None], manifest: Manifest, verdict: dict[str, Any], lang: str,
+    largest: int,
+) -> None:  # fmt: skip
     """One page; the CSV of its long tables goes beside it when the page would be larger than a page may be."""
     text = render_step(name, pages, manifest, verdict, lang)
-    if len(text.encode("utf-8")) > LARGEST_PAGE:
+    if len(text.encode("utf-8")) > largest:
         beside: dict[str, str] = {}
         text = render_step(name, pages, manifest, verdict, lang, beside)
         (folder / "data").mkdir(exist_ok=True)
