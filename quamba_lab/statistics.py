@@ -164,7 +164,8 @@ def paired_log_probability(
         (d,), np.mean, permutation_type="samples", n_resamples=RESAMPLES if d.size > 11 else np.inf, batch=250,
         vectorized=True, random_state=np.random.default_rng(seed),
     )  # fmt: skip
-    p_t = float(stats.ttest_1samp(d, 0.0).pvalue) if np.ptp(d) else math.nan
+    constant = np.ptp(d) <= 1e-12 * np.abs(d).max()  # a shift of all items alike has no spread to test against
+    p_t = math.nan if constant else float(stats.ttest_1samp(d, 0.0).pvalue)
     p_wilcoxon = float(stats.wilcoxon(d, zero_method="zsplit").pvalue)
     return PairedLogProbability(
         mean, effect, float(permuted.pvalue), p_t, p_wilcoxon, rms, unequal, better, worse

@@ -118,3 +118,16 @@ def test_argparse_refuses_with_exit_code_2(arguments):
     with pytest.raises(SystemExit) as refusal:
         main(arguments)
     assert refusal.value.code == 2
+
+
+def test_compare_prints_json_and_its_exit_code_is_the_finding(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    few = ["--limit", "2", "--layers", "0"]
+    assert main(["compare", "--a", "2-1", "--b", "2-2", "--steps", "2", "3", *few, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["settings"]["modes"] == ["2-1", "2-2"]
+    assert {step: result["status"] for step, result in told["steps"].items()} == {"2": "identical", "3": "identical"}
+    assert told["steps"]["2"]["settings"]["layers"] == [0]
+    assert main(["compare", "--a", "2-1", "--b", "2-4", "--steps", "2", *few, "--json", "found.json"]) == 1
+    assert "different values of scan.u" in capsys.readouterr().out
+    assert json.loads((tmp_path / "found.json").read_text())["steps"]["2"]["status"] == "established"

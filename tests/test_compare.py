@@ -86,6 +86,9 @@ def test_codes_come_before_scales_before_values():
     other_code = Quantized(torch.tensor([[1, 2], [4, -128]], dtype=torch.int8), a.scale)
     found = difference(a, other_code)
     assert (found.differing, found.first, found.first_values, found.max_abs) == (1, (1, 0), (3.0, 4.0), 0.5)
+    assert (found.max_ulp, found.ulps["0"], found.ulps["1"]) == (1, 3, 1)  # of codes, a ULP is a code
+    far = difference(a, Quantized(torch.tensor([[1, 2], [3, 127]], dtype=torch.int8), a.scale))
+    assert (far.max_ulp, far.ulps["65-1024"]) == (255, 1)
     assert difference(a, a.dequantize()).equal  # values on the grid are the codes' values
 
 

@@ -188,3 +188,37 @@ def test_ratio_to_the_floor():
     assert math.isnan(st.ratio_interval(np.zeros(3), np.zeros(3)).value)
     with pytest.raises(ValueError, match="same items"):
         st.ratio_interval(floor, floor[:2])
+
+
+def test_ratio_of_shares_is_a_plain_ratio():
+    flips, floor = np.array([1.0, 0, 0, 1, 0, 0] * 20), np.array([1.0, 0, 0, 0, 0, 0] * 20)
+    found = st.ratio_interval(flips, floor, root=False)
+    assert found.value == pytest.approx(2.0)
+    assert found.interval.low < 2.0 < found.interval.high
+    assert st.ratio_interval(flips, floor).value == pytest.approx(math.sqrt(2.0))
+    rare = np.eye(40)[0]  # one item of 40: some resamples hold none of it
+    assert st.ratio_interval(rare, rare, root=False).interval.low == pytest.approx(1.0)
+
+
+def test_an_interval_is_given_where_bca_is_not_defined():
+    nearly_equal = np.zeros(12)
+    nearly_equal[3] = 0.4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        interval = st.mean_interval(nearly_equal)
+    assert interval.low <= nearly_equal.mean() <= interval.high
+
+
+@given(some.integers(0, 30), some.integers(0, 30))
+@settings(max_examples=40, deadline=None)
+def test_exact_mcnemar_is_the_sign_test(only_a, only_b):
+    expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    assert st.exact_mcnemar(only_a, only_b) == pytest.approx(expected)
+
+
+def test_the_modules_of_the_parts_are_one_with_statistics():
+    from quamba_lab import estimates, power
+
+    assert st.ratio_interval is estimates.ratio_interval
+    assert st.judge_claim is power.judge_claim
+    assert set(power.__all__) <= set(st.__all__)

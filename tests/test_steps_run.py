@@ -165,6 +165,9 @@ def test_a_scan_that_differs_from_itself_is_named_with_its_first_stage(planted):
         return y
 
     found = steps.is_it_real(workbook(["0", planted(restless, "restless")], 4), floor=False)
+    switches = found.frames["Switches that can change a result"].set_index("switch")
+    assert {"threads", "deterministic_algorithms", "cudnn_benchmark", "cublas_workspace_config"} <= {*switches.index}
+    assert switches.loc["threads", "mode restless"] == str(torch.get_num_threads())
     assert not found.numbers["deterministic"]
     row = found.frames["The same mode twice"].set_index("mode").loc["restless"]
     assert row["first_stage_that_differs"].startswith("scan.y of layer 0")
@@ -260,3 +263,76 @@ def test_a_foreign_scan_is_never_taken_from_disk(tmp_path, planted):
     run = workbook(["0", planted(lambda x: scans.run("torch_int8", x).y)], 2, cache_dir=tmp_path)
     run.answers("planted")
     assert not list(tmp_path.glob("*.json"))
+
+
+def test_the_plans_figures_are_judged_before_anything_runs():
+    found = steps.plans_figures()
+    assert found.status == "not established"
+    assert "38 of 100 against 36 of 100 establishes nothing by itself" in found.verdict
+    assert found.numbers["smallest_p"] == 0.5
+    assert len(found.table()) == 37
+    assert found.figure().axes
+    json.dumps(found.to_json(), allow_nan=False)
+    assert steps.plans_figures(90, 10, 100).status == "established"
+    with pytest.raises(ValueError, match="101 and 3 right of 100"):
+        steps.plans_figures(101, 3, 100)
+
+
+def test_every_item_is_kept_and_few_items_are_said():
+    found = steps.is_it_real(workbook(("0", "2-1"), 5))
+    items = found.items()
+    assert items.groupby("mode").size().to_dict() == {"0": 5, "2-1": 5}
+    kept = found.to_json()["items"]["2-1"]
+    assert kept["correct"] == found.answers["2-1"].correct.tolist()
+    assert kept["log_probability"] == pytest.approx(found.answers["2-1"].log_probability)
+    if found.status != "identical":
+        assert "rests on 5 items only" in found.verdict
+    assert found.frames["Difference in units of the floor"]["items"].eq(5).all()
+
+
+def test_the_floor_has_scores_of_its_own():
+    run = workbook(("0", "2-1"), 12)
+    found = steps.is_it_real(run)
+    floor = found.frames["Legal reorderings"].set_index("reordering")
+    seeds = [f"ulp {seed}" for seed in range(1, 6)]
+    assert list(floor.index) == ["batch 1", "batch 7", "batch 32", "padded", "chunk 16", *seeds]
+    moved = run.answers("0", "ulp 3")
+    assert floor.loc["ulp 3", "right"] == moved.correct.sum()
+    assert floor.loc["ulp 3", "flips"] == (moved.correct != run.answers("0").correct).sum()
+    assert floor.loc["ulp 3", "perplexity"] == pytest.approx(np.exp(-moved.log_probability.mean()))
+    assert floor.loc["batch 7", "logits_equal"]  # nothing is padded, so a batch's split changes no bit here
+
+
+def greedy_task():
+    """Items whose last word is what mode 0 would say: every answer is right."""
+    found = []
+    for item in task().items:
+        text = f"{item.context} w0"
+        tokens = torch.tensor([[WORDS.index(word) for word in text.split()[:-1]]])
+        found.append(Item.from_text(f"{item.context} {WORDS[int(model()(tokens)[0, -1].argmax())]}"))
+    return Task("greedy", tuple(found))
+
+
+def test_a_task_that_all_answer_rightly_says_so():
+    run = steps.Workbook(model(), ("0", "2-0", "2-1"), greedy_task(), 12, cache_dir=False)
+    found = steps.is_it_real(run, floor=False)
+    assert found.frames["Modes"]["right"].tolist() == [12, 12, 12]
+    assert "Every mode answers every item right" in found.verdict
+    assert np.isinf(found.pair("2-1").items_observed)
+
+
+@pytest.mark.parametrize(
+    ("shift", "words"),
+    [(-0.5, "The less accurate mode, b, has the worse log-probability too."),
+     (0.5, "The less accurate mode, b, has the better log-probability, which speaks for chance.")],
+)  # fmt: skip
+def test_the_verdict_says_whether_accuracy_and_log_probability_agree(shift, words):
+    rng = np.random.default_rng(0)
+    logp = rng.normal(-2, 1, 40)
+    right = np.arange(40) % 2 == 0
+    fewer = right.copy()
+    fewer[[0, 2]] = False
+    (pair,) = judge_pairs({"a": answers(right, logp, "x"), "b": answers(fewer, logp + shift, "y")})
+    assert pair.direction_sentence == words
+    (same,) = judge_pairs({"a": answers(right, logp, "x"), "b": answers(right, logp + shift, "y")})
+    assert "Neither is the less accurate one" in same.direction_sentence

@@ -4,6 +4,7 @@ import functools
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -150,6 +151,11 @@ def test_step_3_blames_the_scan_that_clips(register):
     assert "clipped" in found.verdict
     assert "B" in found.verdict
     json.dumps(found.to_json(), allow_nan=False)
+    others = audit_scans({0: INPUTS}, ("torch_int8", "torch_fp32"), {})
+    assert "clipped" in others.numbers["scans"]  # whatever is registered is audited
+    assert others.numbers["others_wrong"] == ["clipped"]
+    assert "clipped give some code another value" in others.table()["answer"].iloc[0]
+    assert others.status == "identical"  # the pair in question is innocent
     honest = audit_scans({0: INPUTS}, ("torch_int8", "torch_fp32"), {}, names=["torch_int8", "torch_fp32"])
     assert honest.status == "identical"
     assert audit_scans({}, ("torch_int8", "torch_fp32"), {}).status == "unknown"
@@ -333,3 +339,45 @@ def test_the_recorded_gpu_has_a_ladder_of_its_own():
     table, refused = recorded_ladder([altered])
     assert table.empty
     assert "differs from the untapped y" in refused[0]
+
+
+def test_each_question_of_the_plan_has_a_table_and_a_sentence():
+    found = audit_scans({0: INPUTS, 5: scans.random_inputs(1, 24, 40, seed=8)}, ("torch_int8", "torch_fp64"), {})
+    questions = found.table()
+    assert len(questions) == 4
+    assert (questions["answer"].str.len() > 20).all()
+    orders = found.frames["(b) Order of the scales"].set_index("scan")
+    assert orders.loc["torch_int8", "share (dt·B)·u"] == 1.0
+    assert orders.loc["torch_int8", "share B·(dt·u)"] < 1.0
+    clips = found.frames["(c) Clipping, range and ties"]
+    assert (clips["lowest"] == -128).all()
+    assert clips["highest"].to_numpy() == pytest.approx(127.0, abs=1e-4)
+    assert set(clips["operand"]) == set(OPERANDS)
+    assert set(clips["layers"]) == {2}
+    kinds = found.frames["(d) Conversion of types"]
+    assert set(kinds["conversion"]) == {"float32(code) x scale"}
+
+
+def test_an_operand_without_codes_is_said_to_have_none():
+    from quamba_lab.quantized import Quantized
+
+    float_u = replace(INPUTS, u=Quantized(INPUTS.u.dequantize(), None))
+    found = audit_scans({0: float_u}, ("torch_fp32", "torch_fp32"), {}, names=["torch_fp32"])
+    row = found.frames["Audit"].set_index("operand").loc["u"]
+    assert row["bits"] == 0
+    assert "no code" in row["note"]
+    assert found.numbers["audits"] == 7
+    assert found.status == "identical"
+    json.dumps(found.view_data(), allow_nan=False)
+
+
+def test_a_clip_that_touches_no_code_is_told_from_one_that_cannot_matter():
+    no_edge = replace(INPUTS, u=INPUTS.u.map(lambda v: v.clamp(min=-127)))
+    table = what_if(no_edge).set_index("alternative")
+    clip = table.loc["code -128 of u clipped to -127"]
+    assert (clip["codes_at_stake"], clip["error_rms"], clip["effect"]) == (0, 0.0, "none")
+    assert clip["forced_error_rms"] > 0  # there is no such code here, and it would matter
+    for harmless in ("codes converted through float16", "codes converted through bfloat16",
+                     "code x scale in float64, rounded once", "returned state rounded to even for away"):
+        assert table.loc[harmless, "effect"] == "none"  # no inputs could make it matter
+    assert np.isnan(table.loc["scales rounded to float16", "codes_at_stake"])
