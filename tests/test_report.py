@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import HOSTILE, NAMES, Result, write_workbook
-from tools.example_report import make_example
 
 from quamba_lab.manifest import Manifest
 from quamba_lab.notebook import KEY, figure_output
@@ -27,6 +26,7 @@ from quamba_lab.report.markdown import headings, to_html
 from quamba_lab.report.packing import packed
 from quamba_lab.report.vector import lean, size_of, svg_uri
 from quamba_lab.sweep import sweep
+from tools.example_report import make_example
 
 PAGES = ("index.html", "1_is_it_real.html", "2_scan_inputs.html")
 
