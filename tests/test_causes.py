@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from quamba_lab.scans.variants import PUBLISHED, TORCH_INT8
 from quamba_lab.steps import Workbook
-from quamba_lab.steps.causes import SWITCH_OF, causes, switches
+from quamba_lab.steps.causes import causes
+from quamba_lab.steps.swap_game import SWITCH_OF, switches
 from quamba_lab.steps.swaps import design, effects, shapley, share_intervals
 
 
@@ -23,7 +24,7 @@ def book():
 
 
 def planted(b, a=TORCH_INT8, **options):
-    return causes(book(), "2-1", "2-1", layers=[3], items=[1], variants=(a, b), logits=False, **options)
+    return causes(book(), "2-1", "2-1", layers=[3], items=[1], variants=(a, b), logits=False, sampled=1, **options)
 
 
 @settings(max_examples=60, deadline=None)
@@ -100,8 +101,12 @@ def test_a_coarse_switch_outweighs_all_rounding_and_is_a_fault():
 
 
 def test_the_two_modes_are_taken_apart_to_the_last_bit_and_alike_every_time():
-    result, again = (causes(book(), "0", "2-1", layers=[1], items=[0], logits=False) for _ in range(2))
+    result, again = (causes(book(), "0", "2-1", layers=[1], items=[0], logits=False, sampled=3) for _ in range(2))
     assert result.numbers["certified"] is True
+    row = result.table().set_index("cause").loc[4]
+    assert row["y_low"] <= row["y"] <= row["y_high"]
+    assert "3 items" in row["sentence"]
+    assert result.tables()["The whole"].set_index("measured at").loc["y", "items"] == 3
     assert set(result.numbers["switches"]) == set(switches(PUBLISHED, TORCH_INT8))
     assert result.tables()["Switches"]["y"].sum() == pytest.approx(1.0)
     assert result.table().set_index("cause").loc[3, "y"] == 0.0

@@ -7,6 +7,7 @@ way from one scan to the other can be walked a switch at a time.
 from __future__ import annotations
 
 import ctypes
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -27,13 +28,20 @@ _TINY = 2.0**-126
 def fused(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """a·b + c of float32 tensors, rounded once: C's ``fmaf`` (csrc/fused.cpp), or :func:`fused_by_tensors`; shapes
     broadcast."""
-    if a.device.type != "cpu" or cpu_unavailable():
+    library = _fused_library() if a.device.type == "cpu" else None
+    if library is None:
         return fused_by_tensors(a, b, c)
     operands = [t.contiguous() for t in torch.broadcast_tensors(a, b, c)]
     result = torch.empty_like(operands[0])
     pointers = (ctypes.c_void_p(t.data_ptr()) for t in (*operands, result))
-    cpu_library("fused.cpp").fused_multiply_add(*pointers, ctypes.c_int64(result.numel()))
+    library.fused_multiply_add(*pointers, ctypes.c_int64(result.numel()))
     return result
+
+
+@functools.lru_cache(maxsize=1)
+def _fused_library() -> ctypes.CDLL | None:
+    """The compiled fused multiply-add, asked for once: a scan calls it for every token and state."""
+    return None if cpu_unavailable() else cpu_library("fused.cpp")
 
 
 def fused_by_tensors(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
