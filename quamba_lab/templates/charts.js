@@ -1,6 +1,6 @@
 // Lines, bars and heat maps as SVG.  A drawing gets (figure, chart, frame, pick): pick knows the controls of its axes.
 lab.charts = (function () {
-  const { el, finite, short, nameOf, colour, scaleFor, canvas } = lab;
+  const { el, finite, short, nameOf, colour, scaleFor, canvas, LETTER } = lab;
   const LEFT = 78, RIGHT = 16, TOP = 12;
   const DASHES = ["none", "7 3", "2 3", "9 3 2 3"];
 
@@ -115,10 +115,11 @@ lab.charts = (function () {
     lab.bottomLabels(svg, names, (c) => left + (c + 0.5) * wide, wide, bottom);
     if (x.label) el("text", { x: (left + width - RIGHT) / 2, y: bottom + below + 14, "text-anchor": "middle" }, svg, x.label);
     if (y.label) el("text", { x: 14, y: (TOP + bottom) / 2, transform: `rotate(-90 14 ${(TOP + bottom) / 2})`, "text-anchor": "middle" }, svg, y.label);
-    const bar = bottom + below + 32, ramped = Math.max(left, 70);
-    for (let i = 0; i < 60; i++) el("rect", { x: ramped + i * 3, y: bar, width: 3.2, height: 10, fill: ramp(i / 59) }, svg);
+    const bar = bottom + below + 32, ramped = Math.max(left, 70), most = short(high) + (log ? ` (${lab.words.log})` : "");
+    const step = Math.min(3, (width - RIGHT - ramped - 8 - LETTER * most.length) / 60);
+    for (let i = 0; i < 60; i++) el("rect", { x: ramped + i * step, y: bar, width: step + 0.2, height: 10, fill: ramp(i / 59) }, svg);
     el("text", { x: ramped - 6, y: bar + 10, "text-anchor": "end" }, svg, short(low));
-    el("text", { x: ramped + 188, y: bar + 10 }, svg, short(high) + (log ? ` (${lab.words.log})` : ""));
+    el("text", { x: ramped + 60 * step + 8, y: bar + 10 }, svg, most);
     return svg;
   }
 

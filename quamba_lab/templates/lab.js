@@ -72,5 +72,5 @@ const lab = (function () {
     return longest * LETTER > slot && longest > 4 ? Math.min(150, longest * 5 + 20) : 24;
   }
 
-  return { NS, words, el, finite, short, nameOf, colour, scaleFor, canvas, bottomLabels, bottomRoom };
+  return { NS, LETTER, words, el, finite, short, nameOf, colour, scaleFor, canvas, bottomLabels, bottomRoom };
 })();
