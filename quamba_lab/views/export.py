@@ -15,7 +15,7 @@ from .view import View
 __all__ = ["BUDGET", "export"]
 
 BUDGET = 1_200_000
-"""Bytes of one section's data before the report packs them, which leaves about a quarter; a page is to stay under 2 MB."""
+"""Bytes of one section's data; a page packs them into about a quarter, and is to stay under 2 MB."""
 NARROWED = ("mode_a", "run", "stage", "item", "layer", "mode_b")
 """The order in which choices are given up when a section would be too large: the default alone is left."""
 
