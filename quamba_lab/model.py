@@ -22,7 +22,6 @@ from .layer import LayerCache, LayerSizes, QuantizedLayer, layer_shapes
 from .modes import Mode, resolve_mode
 from .norm import QuantizedRMSNorm, Residual
 from .projections import Projection
-from .quantized import Quantized
 from .scans import ScanInputs
 from .sites import PUBLISHED, RequantizationSite
 from .witness import Recorder, Witness
@@ -68,8 +67,7 @@ class Embedding(nn.Module):
 class Logits(Projection):
     """The W8A8 lm_head: FP16 out, as published, handed on as FP32 (b, l, v)."""
 
-    def forward(self, x: Quantized) -> Tensor:
-        return super().forward(x).float()
+    held_as = torch.float32
 
 
 class QuantizedMamba(nn.Module):
@@ -191,7 +189,7 @@ class QuantizedMamba(nn.Module):
         for part, cache in zip(self.layers, caches, strict=True):
             hidden, residual, cache = part.step(hidden, residual, cache)
             updated.append(cache)
-        return self.logits.step(self.norm_f(self.residual(hidden, residual))).float(), updated
+        return self.logits.step(self.norm_f(self.residual(hidden, residual))), updated
 
     def witness(self) -> Witness:
         """What really ran at each layer in the last forward.  Raises ``ValueError`` before the first."""

@@ -57,7 +57,7 @@ def _float64(a: Tensor, b: Tensor) -> Tensor:
     return (a.double() @ b.double().t()).to(torch.int32)
 
 
-BLOCK_ELEMENTS = 1 << 24
+BLOCK_ELEMENTS = 1 << 22
 """Results of a projection to FP16 that are held in INT32 and FP32 at a time."""
 
 PATHS = {"int_mm": _int_mm, "float32_blocks": _float32_blocks, "float64": _float64}
@@ -116,6 +116,9 @@ class Projection(nn.Module):
     weight int8 (n, k); weight_scale, input_scale, output_scale float32 scalars.
     """
 
+    held_as = torch.float16
+    """The dtype of an output without a scale; its values are FP16 whatever holds them."""
+
     def __init__(
         self,
         name: str,
@@ -166,11 +169,9 @@ class Projection(nn.Module):
         if self.output_scale is not None:
             return Quantized(rounding(self._scaled(rows, rounding).view(shape)), self.output_scale)
         step = max(1, BLOCK_ELEMENTS // self.weight.shape[0])  # INT32 and FP32 of a whole vocabulary are large
-        if len(rows) <= step:
-            return self._scaled(rows, rounding).half().view(shape)
-        out = torch.empty(len(rows), self.weight.shape[0], dtype=torch.float16, device=codes.device)
+        out = torch.empty(len(rows), self.weight.shape[0], dtype=self.held_as, device=codes.device)
         for start in range(0, len(rows), step):
-            out[start : start + step] = self._scaled(rows[start : start + step], rounding)
+            out[start : start + step] = self._scaled(rows[start : start + step], rounding).half()
         return out.view(shape)
 
     def _scaled(self, rows: Tensor, rounding: Round) -> Tensor:
