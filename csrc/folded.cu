@@ -1,10 +1,10 @@
 // The `folded` scan on the GPU, general kernel: folded.h's formulas, sequential in time.
 //
 // A block owns CB channels of one item.  Its first T = CB P threads integrate: P = N / S lanes share a channel and hold
-// S of its N states (n padded to a power of two) in registers.  The other T threads prepare, one tile of TT steps ahead:
-// codes become (dt, dt u) and (u, gate) per channel and step, B and C become floats; and they write the finished tile of
-// y as (b, l, d) rows.  One barrier a tile.  y of an item depends neither on its batch nor on later tokens.
-// The kernel of folded_wide.cu does the same sums in the same order with fewer lanes a channel.
+// S of its N states (n padded to a power of two) in registers.  The other T threads prepare, one tile of TT steps
+// ahead: codes become (dt, dt u) and (u, gate) per channel and step, B and C become floats; and they write the finished
+// tile of y as (b, l, d) rows.  One barrier a tile.  y of an item depends neither on its batch nor on later tokens.
+// The kernel of folded_wide.cu does the same sums in the same order without the preparing threads.
 #include "folded_device.h"
 
 using namespace folded;
@@ -23,7 +23,9 @@ struct Lanes {
   static __device__ __forceinline__ int part(int lane) {
     return P == 1 ? 0 : W == 1 ? lane : ((lane >> 1) & 1) | ((lane >> (log2(W) + 1)) << 1);
   }
-  static __host__ __device__ constexpr int mask(int bit) { return W == 1 ? 1 << bit : bit == 0 ? 2 : 1 << (log2(W) + bit); }
+  static __host__ __device__ constexpr int mask(int bit) {
+    return W == 1 ? 1 << bit : bit == 0 ? 2 : 1 << (log2(W) + bit);
+  }
 };
 
 // Sums of v[0..G-1] over the P lanes of a channel, neighbours in n first; lane j gets step j % G.
@@ -170,7 +172,7 @@ __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x
           if (kWeightRuns % T != 0 && tid + m * T >= kWeightRuns) break;
           const Run<RB> B = raw_B[m].take(at_B[m] + t0), C = raw_C[m].take(at_C[m] + t0);
           const int n = (tid + m * T) % N;
-          const bool live = n < x.states;                           // padding adds nothing; past the end any number does
+          const bool live = n < x.states;  // padding adds nothing; past the end any number does
           float *at = weights + (tid + m * T) / N * RB * 2 * N;
 #pragma unroll
           for (int k = 0; k < RB; ++k)
@@ -201,14 +203,18 @@ __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x
 
   float rate[S], centre[S], h[S];
   {
-    const float middle =
-        plain ? plain_step(bias, x.softplus) : Softplus{powers, logs, exp(bias)}(128u);   // the step of code 0
+    float steps[kProbes];
+    const Softplus softplus{powers, logs, exp(bias)};
+#pragma unroll
+    for (int k = 0; k < kProbes; ++k)
+      steps[k] = plain ? plain_step((static_cast<int>(probe_code(k)) - 128) * s_dt + bias, x.softplus)
+                       : softplus(probe_code(k));
 #pragma unroll
     for (int i = 0; i < S; ++i) {
       const int n = j * S + i;
       const long long at = static_cast<long long>(channel) * x.states + n;
       rate[i] = n < x.states ? static_cast<float>(decay_rate(static_cast<double>(x.A_log[at]) * *x.s_A)) : 0.0f;
-      centre[i] = ex2_centre(middle * rate[i]);
+      centre[i] = ex2_centre(steps, rate[i]);
     }
   }
   const float skip_u = x.D ? static_cast<float>(skip(static_cast<double>(x.D[channel]) * *x.s_D, s_B, s_C)) : 0.0f;
@@ -217,8 +223,10 @@ __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x
     const long long per_step = static_cast<long long>(x.batch) * x.channels * length, per_state = per_step * x.states;
     const long long row = (static_cast<long long>(item) * x.channels + channel) * length;
 #pragma unroll
-    for (int i = 0; i < S; ++i)
-      h[i] = j * S + i < x.states ? load_state(x, (static_cast<long long>(item) * x.channels + channel) * x.states + j * S + i, 1.0 / (s_B * s_u)) : 0.0f;
+    for (int i = 0; i < S; ++i) {
+      const long long at = (static_cast<long long>(item) * x.channels + channel) * x.states + j * S + i;
+      h[i] = j * S + i < x.states ? load_state(x, at, 1.0 / (s_B * s_u)) : 0.0f;
+    }
     __syncthreads();
     for (int tile = 0; tile < tiles; ++tile) {
       const float4 *steps = all_steps + (tile & 1) * (TT / 2 * CB) + c;
@@ -285,7 +293,8 @@ __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x
 #pragma unroll
       for (int i = 0; i < S; ++i)
         if (j * S + i < x.states)
-          store_state(x, (static_cast<long long>(item) * x.channels + channel) * x.states + j * S + i, h[i], s_B * s_u);
+          store_state(x, (static_cast<long long>(item) * x.channels + channel) * x.states + j * S + i, h[i],
+                      s_B * s_u);
     }
   }
 }

@@ -40,6 +40,13 @@ __device__ __forceinline__ void barrier(int id) {
 
 // ---------------------------------------------------------------------------------------------------------- loading
 
+// Of the T threads of a team: a barrier of their own, or of the warp that they are.
+template <int T>
+__device__ __forceinline__ void team_barrier(int id) {
+  if constexpr (T == 32) __syncwarp();
+  else barrier<T>(id);
+}
+
 template <int R>
 struct Run {
   unsigned w[R / 4];
@@ -62,7 +69,8 @@ __device__ __forceinline__ Run<R> load_granule(const signed char *at) {
 
 // R bytes of [first, end), 0 outside.
 template <int R>
-__device__ __forceinline__ Run<R> load_guarded(const signed char *at, const signed char *first, const signed char *end) {
+__device__ __forceinline__ Run<R> load_guarded(const signed char *at, const signed char *first,
+                                               const signed char *end) {
   if (at >= first && at + R <= end) return load_granule<R>(at);
   Run<R> r;
 #pragma unroll
@@ -83,6 +91,10 @@ __device__ __forceinline__ Run<R> load_guarded(const signed char *at, const sign
 template <int R, bool ALIGNED>
 struct Pending {
   Run<R> a, b;
+  __device__ __forceinline__ void clear() {                       // codes of 0 where nothing is fetched
+#pragma unroll
+    for (int j = 0; j < R / 4; ++j) a.w[j] = b.w[j] = 0;
+  }
   __device__ __forceinline__ void fetch(const signed char *at, bool inside, const signed char *first,
                                         const signed char *end) {
     if constexpr (ALIGNED) {
@@ -167,13 +179,28 @@ struct Softplus {
 // The step without softplus, and the one whose exponential would overflow.
 __device__ __noinline__ float plain_step(double x, bool softplus) { return static_cast<float>(step_size(x, softplus)); }
 
-// What to add to the exponent so that ex2.approx errs to neither side: minus its mean error about p, as measured
-// (csrc/README.md).  Without it slow states drift: an error of one side adds up over the 1 / |p| steps they remember.
-__device__ __forceinline__ float ex2_centre(float p) {
-  const float m = -p;
-  const float mean = m < 0.0015f ? 0.09f : m < 0.003f ? 0.12f : m < 0.006f ? 0.27f : m < 0.035f ? 0.43f
-                     : m < 0.12f ? 0.28f : 0.17f;                 // in 2^-24
-  return mean * (1.4426950408889634f / 16777216.0f);
+// The mean error of ex2.approx in 2^-24, as measured (csrc/README.md): eight bins an octave of -p, from 2^-9 to 2^1.
+__device__ const float kEx2Errors[80] = {
+    0.115f, 0.106f, 0.117f, 0.109f, 0.139f, 0.135f, 0.150f, 0.149f, 0.208f, 0.225f, 0.259f, 0.276f, 0.329f, 0.348f,
+    0.381f, 0.398f, 0.477f, 0.508f, 0.535f, 0.529f, 0.515f, 0.436f, 0.340f, 0.181f, 0.344f, 0.310f, 0.366f, 0.443f,
+    0.541f, 0.561f, 0.504f, 0.301f, 0.399f, 0.478f, 0.569f, 0.308f, 0.208f, -0.049f, 0.046f, 0.144f, 0.210f, 0.499f,
+    0.178f, 0.052f, 0.428f, 0.375f, 0.311f, 0.402f, 0.141f, 0.258f, -0.034f, 0.431f, -0.041f, 0.099f, 0.366f, 0.195f,
+    0.244f, 0.188f, 0.075f, 0.303f, 0.192f, 0.291f, 0.092f, -0.073f, 0.267f, 0.092f, 0.045f, 0.120f, 0.001f, 0.188f,
+    -0.138f, -0.019f, 1.002f, 0.866f, 0.892f, 0.815f, 0.869f, 0.772f, 0.783f, 0.611f};
+
+constexpr int kProbes = 5;                                        // codes of dt that stand for all: 88, 108, ... 168
+__device__ __forceinline__ unsigned probe_code(int k) { return 88u + 20u * k; }
+
+// What to add to the exponent so that ex2.approx errs to neither side: minus its mean error over the steps that a
+// channel takes.  Without it slow states drift: an error of one side adds up over the 1 / |p| steps they remember.
+__device__ __forceinline__ float ex2_centre(const float (&steps)[kProbes], float rate) {
+  float sum = 0.0f;
+#pragma unroll
+  for (int k = 0; k < kProbes; ++k) {
+    const int bin = (__float_as_int(-__fmul_rn(steps[k], rate)) >> 20) - ((127 - 9) << 3);
+    sum = __fadd_rn(sum, bin < 0 ? 0.09f : kEx2Errors[min(bin, 79)]);
+  }
+  return __fmul_rn(sum, 1.4426950408889634f / (16777216.0f * kProbes));
 }
 
 // --------------------------------------------------------------------------------------------------------- the order

@@ -27,7 +27,10 @@ from . import scans
 from .scans import ScanInputs, random_inputs
 from .scans.torch_scan import plain_scan
 
-__all__ = ["CPU_SHAPES", "GPU_SHAPES", "SCANS", "BenchError", "Benchmark", "Timing", "benchmark", "machine_record"]
+__all__ = [
+    "CPU_SHAPES", "GPU_SHAPES", "SCANS", "BenchError", "Benchmark", "Timing", "bandwidth", "benchmark",
+    "machine_record", "mamba_ssm", "scan_bytes",
+]  # fmt: skip
 
 Shape = tuple[int, int, int]
 GPU_SHAPES: tuple[Shape, ...] = (
@@ -128,7 +131,7 @@ def _file_line(path: str) -> str | None:
     return None
 
 
-def _bytes(x: ScanInputs) -> int:
+def scan_bytes(x: ScanInputs) -> int:
     """Of everything that a scan must read and write once, the float32 last state included."""
     read = sum(q.values.numel() * q.values.element_size() for q in x.operands().values())
     return read + 2 * x.batch * x.channels * x.length + 4 * x.batch * x.channels * x.states
@@ -183,7 +186,7 @@ def _median_cuda(call: Callable[[int], object], seconds: float) -> tuple[float, 
     return statistics.median(_events(graph.replay) for _ in range(count)) / _CALLS, eager, "graph"
 
 
-def _bandwidth(device: torch.device) -> float:
+def bandwidth(device: torch.device) -> float:
     """Bytes per millisecond of a large copy, read and written bytes both counted."""
     source = torch.zeros(_COPY_BYTES, dtype=torch.int8, device=device)
     target = torch.empty_like(source)
@@ -207,7 +210,7 @@ def _exp_per_millisecond(device: torch.device) -> float | None:
     return 16.0 * torch.cuda.get_device_properties(device).multi_processor_count * kilohertz.value
 
 
-def _mamba_ssm(sets: Sequence[ScanInputs]) -> Callable[[int], object]:
+def mamba_ssm(sets: Sequence[ScanInputs]) -> Callable[[int], object]:
     """mamba_ssm's own kernel on the same numbers in FP16, softplus and gate inside.  Raises ImportError."""
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
@@ -232,7 +235,7 @@ def _caller(name: str, sets: Sequence[ScanInputs]) -> tuple[Callable[[int], obje
         if sets[0].device.type != "cuda":
             raise BenchError("its kernel runs on CUDA only")
         try:
-            return _mamba_ssm(sets), "mamba_ssm"
+            return mamba_ssm(sets), "mamba_ssm"
         except ImportError as error:
             raise BenchError(f"not installed ({error})") from None
     if name == "plain torch loop":
@@ -286,16 +289,16 @@ def benchmark(
         if name not in SCANS and name not in scans.names():
             known = ", ".join(dict.fromkeys([*SCANS, *scans.names()]))
             raise BenchError(f"unknown scan {name!r}: choose among {known}")
-    bandwidth, exponentials = _bandwidth(where), _exp_per_millisecond(where)
+    copied, exponentials = bandwidth(where), _exp_per_millisecond(where)
     timings, memory, exp = [], {}, {}
     for shape in shapes:
         first = random_inputs(*shape, device=where)
         sets = [first]
         if where.type == "cuda":
             cache = 2 * torch.cuda.get_device_properties(where).L2_cache_size
-            count = min(_CALLS, -(-cache // _bytes(first)))
+            count = min(_CALLS, -(-cache // scan_bytes(first)))
             sets += [random_inputs(*shape, seed=i, device=where) for i in range(1, count)]
-        memory[shape] = _bytes(first) / bandwidth
+        memory[shape] = scan_bytes(first) / copied
         exp[shape] = None if exponentials is None else shape[0] * shape[1] * shape[2] * first.states / exponentials
         for name in names:
             if progress:

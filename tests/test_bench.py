@@ -33,7 +33,7 @@ def test_every_time_has_a_build_or_a_reason():
 def test_the_memory_floor_counts_every_byte_once():
     x = bench.random_inputs(2, 6, 10, 4, groups=3)
     codes = 3 * 2 * 6 * 10 + 2 * 2 * 3 * 4 * 10 + 6 * 4 + 6 + 6
-    assert bench._bytes(x) == codes + 2 * 2 * 6 * 10 + 4 * 2 * 6 * 4
+    assert bench.scan_bytes(x) == codes + 2 * 2 * 6 * 10 + 4 * 2 * 6 * 4
 
 
 @pytest.mark.parametrize(

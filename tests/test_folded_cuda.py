@@ -39,6 +39,10 @@ def check(x, tolerance=4e-6, share=1.2e-3):
     return output
 
 
+def magnitudes(codes):
+    return codes.int().abs().clamp(max=127).to(torch.int8)  # in int8 the magnitude of -128 is -128
+
+
 @pytest.mark.parametrize("sizes", [(1, 1536, 2048), (8, 5120, 171), (2, 32, 7), (300, 2, 33)])
 @pytest.mark.parametrize("n", [1, 3, 16, 17, 64, 200, 256])
 def test_a_layout_fits_the_multiprocessor(sizes, n):
@@ -85,7 +89,8 @@ def test_layouts_of_many_channels(sizes):
 def test_options(options, sizes):
     x = on_gpu(*sizes, **options)
     if not x.softplus:
-        x = replace(x, dt=x.dt.map(lambda v: v.abs().clamp(max=127)))
+        bias = x.dt_bias  # what takes the place of softplus must not be negative: a decay above 1 has no bound
+        x = replace(x, dt=x.dt.map(magnitudes), dt_bias=bias and bias.map(magnitudes))
     check(x)
 
 
@@ -179,8 +184,9 @@ def test_bad_inputs_are_refused_before_a_launch():
 def test_other_layouts_give_the_same_bits(monkeypatch):
     x = on_gpu(4, 96, 50)
     results = []
-    for layout in (Layout(16, 4, 16), Layout(16, 8, 32), Layout(16, 4, 32, 16, 1, 1), Layout(16, 8, 32, 16, 2, 3),
-                   Layout(16, 16, 32, 16, 1, 1)):  # fmt: skip
+    layouts = [Layout(16, 4, 16), Layout(16, 8, 32), Layout(16, 4, 32, teams=1), Layout(16, 8, 32, teams=2, resident=3)]
+    layouts += [Layout(16, 16, 32, teams=1), Layout(16, 4, 16, teams=2, resident=3), Layout(16, 8, 16, teams=4)]
+    for layout in layouts:
         monkeypatch.setattr("quamba_lab.scans.folded_cuda.plan", lambda *a, _l=layout, **k: _l)
         _prepared.cache_clear()
         results.append(folded(x).y)

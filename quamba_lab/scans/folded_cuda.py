@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .build import CudaKernel, cuda_kernel
-from .kernels import outputs
+from .kernels import addresses, outputs
 from .types import ScanError
 
 __all__ = ["Layout", "build_record", "folded_cuda", "plan"]
@@ -32,8 +32,9 @@ class Layout:
     """How a problem is laid over the GPU.
 
     ``states``: n padded to a power of two; ``lane_states`` of them a lane; ``channels`` a block (or team);
-    ``tile``: steps between barriers; ``teams``: items that a block of the wide kernel handles at once, 0 for the
-    general kernel; ``resident``: blocks per multiprocessor that the registers are limited for.
+    ``tile``: steps between barriers of the general kernel (the wide one: 32); ``teams``: items that a block of the wide
+    kernel handles at once, 0 for the general kernel; ``resident``: blocks per multiprocessor that the registers are
+    limited for.
     """
 
     states: int
@@ -54,7 +55,7 @@ class Layout:
         n, c, t = self.states, self.channels, self.tile
         if not self.teams:
             return 2048 + 2048 + 2 * t * c * 16 + 2 * t * 2 * n * 4 + 1024 + 2 * t * c * 2
-        return 256 * c * 4 + 16384 + max(2048 + 2048, self.teams * (2 * t * 2 * n * 4 + 2 * t * c * 2))
+        return 256 * c * 4 + 16384 + max(2048 + 2048, self.teams * (2 * 32 * 2 * n * 4 + 2 * 32 * c * 2))
 
     def expression(self, aligned: bool, taps: bool) -> str:
         """The template instantiation that NVRTC builds."""
@@ -76,11 +77,13 @@ def plan(b: int, d: int, l: int, n: int, g: int, *, invariant: bool = False, tap
         return Layout(16, 4, 16)
     if rows < 4096 and not invariant:
         return Layout(16, 2, 8, 64 if l > 256 else 32)
-    if rows < 8192 or (rows < 16384 and l < 1024):
+    if rows < 4096:
         return Layout(16, 4, 16)
+    if rows < 8192:
+        return Layout(16, 4, 16, teams=1, resident=6)
     if rows < 16384:
-        return Layout(16, 8, 32, tile=16, teams=1, resident=5)
-    return Layout(16, 8, 32, tile=16, teams=2, resident=3)
+        return Layout(16, 4, 16, teams=2, resident=3)
+    return Layout(16, 8, 32, teams=2, resident=3)
 
 
 @lru_cache(maxsize=256)
@@ -103,19 +106,15 @@ def _prepared(b: int, d: int, l: int, n: int, g: int, invariant: bool, aligned: 
     return _kernel(layout, aligned, taps, device), (across, min(items, _GRID_Y), 1), layout.threads, layout.shared
 
 
-def _aligned(operands: tuple, l: int) -> bool:
-    return l % 16 == 0 and not any(t is not None and t.data_ptr() % 16 for t in operands[:5])
-
-
 def _launch(operands: tuple, y: Tensor, state: Tensor, initial: Tensor | None, taps: Tensor | None, invariant: bool):
     u = operands[0]
     b, d, l = u.shape
     n, g = operands[5].shape[1], operands[2].shape[1]
-    kernel, grid, threads, shared = _prepared(
-        b, d, l, n, g, invariant, _aligned(operands, l), taps is not None, u.get_device()
-    )
-    pointers = [0 if t is None else t.data_ptr() for t in (*operands[:17], initial, y, state, taps)]
-    kernel(grid, threads, shared, *pointers, b, d, l, n, g, operands[17])
+    at = addresses(operands)
+    aligned = l % 16 == 0 and not (at[0] | at[1] | at[2] | at[3] | at[4]) & 15
+    kernel, grid, threads, shared = _prepared(b, d, l, n, g, invariant, aligned, taps is not None, u.get_device())
+    first, tapped = 0 if initial is None else initial.data_ptr(), 0 if taps is None else taps.data_ptr()
+    kernel(grid, threads, shared, *at, first, y.data_ptr(), state.data_ptr(), tapped, b, d, l, n, g, operands[17])
 
 
 def folded_cuda(

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..quantized import check_scale
 from .types import OPERANDS, ScanError, ScanInputs
 
-__all__ = ["ScanOperator", "check_scales", "flatten", "outputs"]
+__all__ = ["ScanOperator", "addresses", "check_scales", "flatten", "outputs"]
 
 _OPTIONAL = ("z", "D", "dt_bias")
 _SCHEMA = "({operands}, {scales}, Tensor? state_scale, bool softplus) -> (Tensor, Tensor)".format(
@@ -27,16 +27,22 @@ _SCHEMA = "({operands}, {scales}, Tensor? state_scale, bool softplus) -> (Tensor
     scales=", ".join(f"Tensor? {name}_scale" for name in OPERANDS),
 )
 _LIBRARY = torch.library.Library("quamba_lab", "FRAGMENT")
-_CHECKED: dict[tuple[int, ...], tuple[tuple[int, ...], list[weakref.ref]]] = {}
+_CHECKED: dict[tuple[int, ...], tuple[list[int], list[weakref.ref]]] = {}
 """Versions of the scales that were checked together, by device and identity; an entry goes when one of them does."""
 
 
 def flatten(x: ScanInputs) -> tuple:
     """The operands, contiguous, then their scales, the state's scale and the softplus flag: the operators' order."""
-    operands = (x.u, x.dt, x.B, x.C, x.z, x.A_log, x.D, x.dt_bias)
-    values = [None if q is None else q.values.contiguous() for q in operands]
-    scales = [None if q is None else q.scale for q in operands]
-    return (*values, *scales, x.state_scale, x.softplus)
+    u, dt, B, C, z, A_log, D, bias = x.u, x.dt, x.B, x.C, x.z, x.A_log, x.D, x.dt_bias
+    z_values, z_scale = (None, None) if z is None else (z.values.contiguous(), z.scale)
+    D_values, D_scale = (None, None) if D is None else (D.values.contiguous(), D.scale)
+    bias_values, bias_scale = (None, None) if bias is None else (bias.values.contiguous(), bias.scale)
+    return (
+        u.values.contiguous(), dt.values.contiguous(), B.values.contiguous(), C.values.contiguous(), z_values,
+        A_log.values.contiguous(), D_values, bias_values,
+        u.scale, dt.scale, B.scale, C.scale, z_scale, A_log.scale, D_scale, bias_scale,
+        x.state_scale, x.softplus,
+    )  # fmt: skip
 
 
 def check_scales(operands: tuple) -> None:
@@ -46,9 +52,9 @@ def check_scales(operands: tuple) -> None:
     model that keeps its scales never synchronizes for them again.  Raises :class:`ScanError` during CUDA graph capture
     for a set that was never seen: run once before.
     """
-    scales = operands[len(OPERANDS) : 2 * len(OPERANDS) + 1]
+    scales = operands[8:17]
     key = (operands[0].get_device(), *map(id, scales))
-    versions = tuple([0 if s is None else s._version for s in scales])
+    versions = [0 if s is None else s._version for s in scales]
     seen = _CHECKED.get(key)
     if seen is not None and seen[0] == versions:
         return
@@ -76,9 +82,15 @@ def outputs(
 
     ``sequence_last``: y as (b, d, l) instead, for a kernel that leaves the transposition to torch.
     """
-    b, d, l = u.shape
-    y = u.new_empty((b, d, l) if sequence_last else (b, l, d), dtype=torch.float16)
-    return y, u.new_empty((b, d, A_log.shape[1]), dtype=torch.float32 if state_scale is None else torch.int8)
+    (b, d, l), device = u.shape, u.device  # torch.empty: new_empty takes the host three times as long
+    y = torch.empty((b, d, l) if sequence_last else (b, l, d), dtype=torch.float16, device=device)
+    kind = torch.float32 if state_scale is None else torch.int8
+    return y, torch.empty((b, d, A_log.shape[1]), dtype=kind, device=device)
+
+
+def addresses(operands: tuple) -> list[int]:
+    """Where the operands and scales of ``operands`` lie, in the order of :func:`flatten`; 0 for what is absent."""
+    return [0 if t is None else t.data_ptr() for t in operands[:17]]
 
 
 def _fake(*args):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .build import CudaKernel, cpu_library, cpu_unavailable, cuda_kernel, cuda_unavailable
 from .decode import check_step, decode_step
-from .kernels import ScanOperator, check_scales, flatten, outputs
+from .kernels import ScanOperator, addresses, check_scales, flatten, outputs
 from .types import ScanError, ScanInputs, ScanOutput
 
 __all__ = [
@@ -56,11 +56,11 @@ def _arguments(
     operands: tuple, y: Tensor, state: Tensor, initial: Tensor | None, taps: tuple[int, ...], sequence_last: bool
 ) -> tuple:
     """The fields of struct PublishedScan, in order."""
-    pointers = [0 if t is None else t.data_ptr() for t in operands[:17]]
     b, d, l = operands[0].shape
     n, g = operands[5].shape[1], operands[2].shape[1]
     first = 0 if initial is None else initial.data_ptr()
-    return (*pointers, first, y.data_ptr(), state.data_ptr(), *taps, b, d, l, n, g, operands[17], sequence_last)
+    at = (*addresses(operands), first, y.data_ptr(), state.data_ptr())
+    return (*at, *taps, b, d, l, n, g, operands[17], sequence_last)
 
 
 def _run_host(arguments: tuple, length: int, elements: int) -> None:

@@ -89,15 +89,15 @@ class ScanInputs:
     def _fits(self) -> bool:
         """Whether :meth:`check_shapes` would pass, in a few microseconds: every call of every scan asks."""
         u, dt, B, C, A_log = self.u, self.dt, self.B, self.C, self.A_log
-        if not all(type(q) is Quantized for q in (u, dt, B, C, A_log)):
+        if not (type(u) is type(dt) is type(B) is type(C) is type(A_log) is Quantized):
             return False
-        shape, device, int8 = u.values.shape, u.values.get_device(), torch.int8
-        groups, rates = B.values.shape, A_log.values.shape
-        if len(shape) != 3 or len(groups) != 4 or len(rates) != 2 or u.values.dtype not in (int8, torch.float32):
+        values, int8 = u.values, torch.int8
+        shape, device, groups, rates = values.shape, values.get_device(), B.values.shape, A_log.values.shape
+        if len(shape) != 3 or len(groups) != 4 or len(rates) != 2 or values.dtype not in (int8, torch.float32):
             return False
         b, d, l = shape
         g, n = groups[1], rates[1]
-        if min(b, d, l, n, g) < 1 or n > 256 or d % g:
+        if b < 1 or d < 1 or l < 1 or not 1 <= n <= 256 or g < 1 or d % g:
             return False
         matrix, vector = (b, g, n, l), (d,)
         for q, expected in (
@@ -106,7 +106,7 @@ class ScanInputs:
         ):  # fmt: skip
             if q is not None:
                 values = q.values
-                if values.shape != expected or values.dtype is not int8 or values.get_device() != device:
+                if values.dtype is not int8 or values.shape != expected or values.get_device() != device:
                     return False
         return True
 
