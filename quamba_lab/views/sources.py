@@ -31,9 +31,23 @@ def _trace(sources: Sources, mode: str, item: int) -> Mapping:
     view, tokens = run.view(mode), run.tokens(item)
     if run.layers * tokens.shape[1] * view.config.inner_size * BYTES_PER_ELEMENT > TRACE_IN_MEMORY:
         return run.free(mode, item, CAPTURED)  # a large model's trace is written to disk there
-    with Trace(view, stages=CAPTURED) as trace:
-        view(tokens)
+    pairs: list[tuple] = []
+    hooks = [layer.register_forward_pre_hook(lambda _, pair: pairs.append(pair)) for layer in view.layers]
+    try:
+        with Trace(view, stages=CAPTURED) as trace:
+            view(tokens)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    sources.put(("pairs", mode, item), pairs)  # what each layer was given, for lockstep
+    if not sources.has(("witness", mode)):
+        sources.put(("witness", mode), view.witness())
     return {where: trace[where] for where in trace}
+
+
+def _pairs(sources: Sources, mode: str, item: int) -> list[tuple]:
+    """(hidden, residual) as each layer of the mode received them."""
+    return sources.run.view(mode).layer_inputs(sources.run.tokens(item))[:-1]
 
 
 def _lockstep(sources: Sources, mode_a: str, mode_b: str, item: int) -> Mapping:
@@ -42,10 +56,10 @@ def _lockstep(sources: Sources, mode_a: str, mode_b: str, item: int) -> Mapping:
     view, tokens = run.view(mode_b), run.tokens(item)
     if run.layers * tokens.shape[1] * view.config.inner_size * BYTES_PER_ELEMENT > TRACE_IN_MEMORY:
         return run.lockstep(mode_a, mode_b, item, CAPTURED)
-    pairs = run.view(mode_a).layer_inputs(tokens)
+    pairs = sources.get(("pairs", mode_a, item))
     with Trace(view, stages=CAPTURED) as trace:
-        for layer in range(run.layers):
-            view.run_layer(layer, *pairs[layer])
+        for layer, pair in enumerate(pairs):
+            view.run_layer(layer, *pair)
     return {where: trace[where] for where in trace}
 
 
@@ -60,6 +74,7 @@ def _step(name: str, *, per_item: bool = True) -> Callable[..., Any]:
 COMPUTES: dict[str, Callable[..., Any]] = {
     "trace": _trace,
     "lockstep": _lockstep,
+    "pairs": _pairs,
     "answers": lambda sources, mode: sources.run.answers(mode),
     "witness": lambda sources, mode: sources.run.witness(mode),
     "scan_inputs": _step("scan_inputs"),
@@ -152,6 +167,8 @@ class Sources:
                 break
             used -= _size(self._kept[need])
             del self._kept[need]
+            if need[0] == "trace":
+                self._kept.pop(("pairs", *need[1:]), None)
             self._derived = {key: kept for key, kept in self._derived.items() if key[0] != need}
 
     def traces(self, mode_a: str, mode_b: str, item: int, run: str) -> tuple[Mapping, Mapping]:
