@@ -4,20 +4,26 @@ import ast
 import pickle
 import re
 import string
+import warnings
 from pathlib import Path
 
 import nbformat
 import pytest
 
 import quamba_lab
+from quamba_lab import lettering, plots
+from quamba_lab.notebook import figure_output
 from quamba_lab.sweep import notebooks
 from quamba_lab.texts import (
+    LABELS,
     LANGUAGES,
     PROSE,
     WORDS,
     clauses,
+    label,
     language,
     listed,
+    localized,
     paragraph,
     plural,
     say,
@@ -43,7 +49,7 @@ def formulas(markdown):
 def templates():
     """Every template in the sources, with where it stands; one that is no literal has None."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.parent.name == "texts":
+        if path.parent.name == "texts" and path.name != "labels.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
@@ -125,3 +131,86 @@ def test_a_language_that_has_no_table_is_refused():
     with pytest.raises(ValueError, match="lang is 'fr': choose one of en, zh"), language("fr"):
         pass
     assert texts("zh")("verdict") == "结论"
+
+
+SHOWN = {
+    "title", "xlabel", "ylabel", "label", "band_label", "total_label", "mark_label", "highlight_label"
+}  # fmt: skip
+"""Keywords and keys whose literals a reader sees on a picture or above a table."""
+CALLS = {"chart": 1, "control": 1, "View": 1, "drawn": 0, "lettered": 0}
+"""Calls with such a literal at that place."""
+
+
+def shown_literals():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.parent.name not in ("steps", "views", "diagnose", "widgets") and not path.name.startswith("plots"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            found = []
+            if isinstance(node, ast.Call):
+                found += [keyword.value for keyword in node.keywords if keyword.arg in SHOWN]
+                name = getattr(node.func, "id", "")
+                found += node.args[CALLS[name] : CALLS[name] + 1] if name in CALLS else []
+            elif isinstance(node, ast.Dict):
+                found += [v for k, v in zip(node.keys, node.values, strict=True) if getattr(k, "value", "") == "label"]
+            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "TITLE":
+                found.append(node.value)
+            for literal in found:
+                if isinstance(literal, ast.Constant) and re.search("[A-Za-z]{3}", str(literal.value)):
+                    yield f"{path.name}:{literal.lineno}", literal.value
+
+
+@pytest.mark.parametrize("lang", OTHERS)
+def test_every_title_and_label_is_translated(lang):
+    missing = {name: where for where, name in shown_literals() if name not in LABELS[lang]}
+    assert missing == {}, "without a label"
+
+
+def test_english_headings_hold_no_identifiers():
+    for name, heading in LABELS["en"].items():
+        assert not re.search("[a-z]_[a-z]", heading), name
+        assert name in LABELS["zh"], name
+
+
+def test_cells_of_a_task_are_never_translated():
+    told = {"columns": ["target", "run"], "rows": [["run", "lockstep"]]}
+    frame = localized({"charts": [{"title": "Items", "frames": {"": told}}]}, "zh")["charts"][0]["frames"][""]
+    assert frame == {"columns": ["目标词", "运行方式"], "rows": [["run", "锁步"]]}
+
+
+def test_places_are_read_in_every_language():
+    assert label("item 0, token 66, channel 4", "zh") == "样本 0，词元 66，通道 4"
+    assert label("item 0, token 66", "en") == "item 0, token 66"
+
+
+def characters():
+    tables = (*TRANSLATIONS["zh"].values(), *LABELS["zh"].values())
+    return "".join(sorted({letter for text in tables for letter in text}))
+
+
+def test_pictures_have_every_glyph():
+    if lettering.cjk_font() is None:
+        pytest.skip("no font with Chinese glyphs: install one (apt-get install fonts-noto-cjk)")
+    letters = characters()
+    title = "\n".join(letters[at : at + 60] for at in range(0, len(letters), 60))
+    with language("zh"), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Glyph")
+        assert lettering.drawn("lockstep") == "锁步"
+        figure = plots.lines([0, 1], {"lockstep": [1, 2], "free run": [3, 1e-3]}, title=title, xlabel="layer",
+                             ylabel="error_rms")  # fmt: skip
+        figure.set_size_inches(12, 12)
+        figure_output(figure)
+        largest = figure_output(plots.lines([0], {"lockstep": [1]}, title="层", xlabel="layer", ylabel="error_rms"))
+    assert len(largest["image/svg+xml"]) < 60_000
+    figure = plots.lines([0, 1], {"a": [1, 2]}, title="English", xlabel="x", ylabel="y")
+    assert lettering.cjk_font() not in figure.axes[0].title.get_fontfamily()
+
+
+def test_pictures_without_a_font_are_lettered_in_english(monkeypatch):
+    monkeypatch.setattr(lettering, "cjk_font", lambda: None)
+    with language("zh"):
+        assert lettering.drawn(say("mode {mode}", mode="2-1")) == "mode 2-1"
+        figure = plots.lines([0, 1], {"lockstep": [1, 2]}, title=say("mode {mode}", mode="2-1"), xlabel="layer",
+                             ylabel="error_rms")  # fmt: skip
+    axis = figure.axes[0]
+    assert (axis.get_title(loc="left"), axis.get_xlabel(), axis.get_ylabel()) == ("mode 2-1", "layer", "error / RMS")

@@ -10,14 +10,18 @@ import re
 from typing import Any
 
 from .en_labels import COLUMNS
-from .speech import LANGUAGES, Said, current_language, language, within
+from .speech import LANGUAGES, Said, current_language, language, say, within
 from .zh_labels import LABELS as ZH
 
 __all__ = ["FREE_TEXT", "LABELS", "heading", "label", "localized"]
 
 FREE_TEXT = frozenset({"text", "word", "words", "token", "target", "answer", "answer of A", "answer of B", ""})
 """Columns whose cells are a task's own words, which no table of labels may touch."""
-PLACE = re.compile(r"(item|token|channel|group|state|row|word|layer) (\d+)")
+PLACE = re.compile(r"(item|token|channel|group|state|row|word|layer|mode) (\d[\d-]*)")
+CHUNK = re.compile(r"every (\d+) tokens")
+AGAINST = re.compile(r"(\d[\d-]*) against (\d[\d-]*)")
+NUMBER = re.compile(r"[\d-]+")
+JOINTS = ((": ", "："), (", ", "，"), (" / ", " / "))
 
 LABELS: dict[str, dict[str, str]] = {"en": COLUMNS, "zh": ZH}
 """By language: the name in the code and the words for a reader."""
@@ -31,15 +35,27 @@ def label(name: Any, lang: str | None = None) -> Any:
     if not isinstance(name, str):
         return name
     found = LABELS[lang].get(name)
-    return found if found is not None else _place(name, lang) if lang != LANGUAGES[0] else name
+    if found is None and lang != LANGUAGES[0]:
+        found = _compound(name, lang)
+    return name if found is None else found
 
 
-def _place(name: str, lang: str) -> str:
-    """A place such as ``item 0, token 66``, whose names are labels; anything else as it is."""
-    parts = [PLACE.fullmatch(part) for part in name.split(", ")]
-    if not all(parts):
-        return name
-    return ", ".join(f"{LABELS[lang].get(part[1], part[1])} {part[2]}" for part in parts)
+def _compound(name: str, lang: str) -> str | None:
+    """The words for names that are joined from labels, such as ``item 0, token 66`` or ``prefill: every token, even``;
+    None for any other name."""
+    if place := PLACE.fullmatch(name):
+        return f"{LABELS[lang][place[1]]} {place[2]}"
+    if chunk := CHUNK.fullmatch(name):
+        return str(say("every {count} tokens", count=chunk[1]).within(lang))
+    if pair := AGAINST.fullmatch(name):
+        return str(say("{b} against {a}", b=pair[1], a=pair[2]).within(lang))
+    for separator, shown in JOINTS:
+        first, found, rest = name.partition(separator)
+        if found:
+            parts = [LABELS[lang].get(part) or _compound(part, lang) for part in (first, rest)]
+            if parts[1] is not None and (parts[0] is not None or NUMBER.fullmatch(first)):
+                return f"{parts[0] or first}{shown}{parts[1]}"
+    return None
 
 
 def heading(name: Any) -> str:

@@ -9,45 +9,67 @@ PARAGRAPHS: dict[str, str] = {
         "# 同一个量化 Mamba 的两种模式结果不同：差异真实吗？原因是什么？"
     ),
     (
-        "The debug plan starts from two numbers. A quantized Mamba scored 38 % of `lambada_openai`'s first 100 "
-        "items with its CUDA scan (modes 0 and 2-0) and 36 % with a PyTorch scan in its place (modes 2-1 and 2-2). "
-        "In theory the two should agree. The plan ranks four causes: the PyTorch scan itself, the way it applies "
-        "scales, the quantization of the state, and the order of floating-point operations."
+        "The question comes from a debug plan, a document of five steps written by somebody who ports Mamba's "
+        "selective scan. It starts from two numbers: a quantized Mamba answered 38 % of the first 100 items of "
+        "`lambada_openai` rightly with its CUDA scan (modes 0 and 2-0), and 36 % with a PyTorch scan in its place "
+        "(modes 2-1 and 2-2). In theory the two should agree. The plan suspects four causes, the likeliest first: "
+        "(1) the PyTorch scan itself, (2) the way it applies the scales of INT8 values, (3) the quantization of "
+        "the scan's state, (4) the order of floating-point operations."
     ): (
-        "调试计划从两个数字开始：一个量化 Mamba 在 `lambada_openai` 的前 100 个样本上，用 CUDA 扫描（模式 0 和 2-0"
-        "）正确率为 38 %，换成 PyTorch 扫描（模式 2-1 和 2-2）则为 36 %，而理论上两者应当一致。计划按可能性列出四个"
-        "原因：PyTorch 扫描本身、scale 的应用方式、状态的量化、浮点运算的次序。"
+        "问题来自一份调试计划，它分为五个步骤，作者正在移植 Mamba 的选择性扫描。计划从两个数字开始：一个量化 Mamba "
+        "在 `lambada_openai` 的前 100 个样本上，用 CUDA 扫描（模式 0 和 2-0）答对 38 %，换成 PyTorch 扫描（模式 "
+        "2-1 和 2-2）则答对 36 %，而理论上两者应当一致。计划怀疑四个原因，最可能的在前：(1) PyTorch 扫描本身；(2) "
+        "它应用 INT8 数值的 scale 的方式；(3) 扫描状态的量化；(4) 浮点运算的次序。"
     ),
     (
-        "This page puts the plan's five steps together for one model and one task. A **mode** is one way to run "
-        "the same quantized layer: what conv1d hands on, what becomes of the scan's input `u`, and which scan "
-        "runs. Nothing else differs between modes, so whatever differs in the answers comes from there."
+        "Here the five steps are taken together, for one model and one task. A **mode** is one way to run the same "
+        "quantized layer: what conv1d hands on, what becomes of the scan's input `u`, and which scan runs. Nothing "
+        "else differs between modes, so whatever differs in the answers comes from there."
     ): (
-        "本页针对一个模型和一个任务，汇总计划中的五个步骤。所谓**模式**，是运行同一个量化层的一种方式：conv1d 输出"
-        "什么，扫描的输入 `u` 变成什么，运行哪一个扫描。模式之间再无其他不同，因此答案的任何差异都来自这里。"
+        "本页针对一个模型和一个任务，汇总这五个步骤。所谓**模式**，是运行同一个量化层的一种方式：conv1d 输出什么，"
+        "扫描的输入 `u` 变成什么，运行哪一个扫描。模式之间再无其他不同，因此答案的任何差异都来自这里。"
     ),
     "## The answer": "## 结论",
     (
         "First whether there is a difference at all, then who is closer to the truth, where the difference enters, "
         "and what to do."
     ): "先判断差异是否存在，再看谁更接近真值、差异从哪里进入，以及应该怎么做。",
-    "## The numbers that carry it": "## 支撑结论的数字",
+    "## The pictures that carry it": "## 支撑结论的图",
+    (
+        "From top to bottom: is there a difference in the answers, how large is it beside what harmless "
+        "reorderings of the same arithmetic do (the *floor*), what do the scans add layer by layer when both get "
+        "the same inputs (*lockstep*), and after which operation of the scan does it show?"
+    ): (
+        "从上到下依次为：答案有没有差异；与同一算术的无害重排所带来的变化（*误差下限*）相比差异有多大；两个扫描得到"
+        "相同输入时（*锁步*）各层各自增加多少；以及差异在扫描的哪个运算之后显现。"
+    ),
+    "## Look for yourself": "## 自行查看",
+    (
+        "Choose two modes, an item, a layer and a token; a choice holds in every section and in the report's other "
+        "pages."
+    ): "选择两种模式、样本、层和词元；这一选择对各节以及报告的其他页面都有效。",
     "## What really ran": "## 实际运行了什么",
     (
         "A mode that is an inert switch looks exactly like a mode that changes nothing. So every run records, "
         "layer by layer, which scan ran in which build, and the dtype and the number of distinct values of its "
         "input. Mode 2-2, for example, must receive float32 values, at most 256 distinct ones, because they lie on "
-        "the INT8 grid."
+        "the INT8 grid, the values that an 8-bit code times its scale can take."
     ): (
         "一个不起作用的开关，看上去和一个不改变任何结果的模式完全一样。因此每次运行都逐层记录：哪一个扫描、以哪种构"
         "建运行，以及它的输入的数据类型和不同取值的个数。例如模式 2-2 必须收到 float32 的值，而且最多 256 个不同取"
-        "值，因为这些值都落在 INT8 网格上。"
+        "值，因为这些值都落在 INT8 网格上，也就是一个 8 位码值乘以它的 scale 所能取到的值。"
     ),
     "# Step 1. Is the difference real?": "# 步骤 1　差异真实吗？",
     (
-        "The plan asks: run modes 0, 2-1 and 2-2 on the same task with the same limit; if 2-2 scores 36 % as well, "
-        "the PyTorch scan is to blame."
-    ): ("计划的做法：在同一任务、同样的样本数上运行模式 0、2-1 和 2-2；如果 2-2 也是 36 %，问题就出在 PyTorch 扫描。"),
+        "The debug plan's first step asks: run modes 0, 2-1 and 2-2 on the same task with the same number of items;"
+        " if 2-2 scores 36 % as well, the PyTorch scan itself is to blame, its cause 1. (A *mode* is one way to "
+        "run the same quantized layer: mode 0 with the CUDA scan, 2-1 and 2-2 with a PyTorch scan on INT8 and on "
+        "FP32 inputs.)"
+    ): (
+        "调试计划的步骤 1：在同一任务、同样的样本数上运行模式 0、2-1 和 2-2；如果 2-2 也是 36 %，问题就出在 "
+        "PyTorch 扫描本身，即原因 1。（*模式*是运行同一个量化层的一种方式：模式 0 用 CUDA 扫描，2-1 和 2-2 用 "
+        "PyTorch 扫描，输入分别为 INT8 和 FP32。）"
+    ),
     (
         "Two percent of a hundred items are two items. The modes answer the *same* items, so what counts is not "
         "the two accuracies but the items on which they differ. When $b$ items are right only in mode A and $c$ "
@@ -61,11 +83,12 @@ PARAGRAPHS: dict[str, str] = {
     ),
     (
         "which is McNemar's exact test. With $b = 2$ and $c = 0$ it gives $p = 0.5$. The probability of the target "
-        "word is a finer instrument than right or wrong, so a paired test on each item's log-probability stands "
-        "beside it."
+        "word is a finer instrument than right or wrong, so a paired test on each item's log-probability (natural "
+        "logarithm, in nats) stands beside it. Several pairs of modes are tested at once; the p-values marked "
+        "*Holm* are corrected for that."
     ): (
         "这就是 McNemar 精确检验。$b = 2$、$c = 0$ 时 $p = 0.5$。目标词的概率比“对或错”更灵敏，因此旁边还列出对每个"
-        "样本对数概率的配对检验。"
+        "样本对数概率（自然对数，单位 nat）的配对检验。由于同时检验多对模式，标有 *Holm* 的 p 值已作多重比较校正。"
     ),
     "## What came out": "## 结果",
     (
@@ -81,16 +104,20 @@ PARAGRAPHS: dict[str, str] = {
     "Intervals are 95 %. A pair of modes whose interval holds zero has not been told apart.": (
         "区间均为 95 %。区间包含零的一对模式，尚不能区分。"
     ),
-    "## Look for yourself": "## 自行查看",
-    "Choose the mode to hold against the reference.": "选择要与参考模式对比的模式。",
+    "Choose two modes and an item: a click into the curve chooses the item, a click into the text a token.": (
+        "选择两种模式和一个样本：点击曲线选择样本，点击原文选择词元。"
+    ),
     "## The numbers behind it": "## 背后的数字",
     "# Step 2. Do both scans receive the same inputs?": "# 步骤 2　两个扫描收到的输入相同吗？",
     (
-        "The plan asks for shape, dtype, range, mean, standard deviation and scale of `u` in modes 0 and 2-1, and "
-        "the same of the dequantized values. It expects them to be identical."
+        "The debug plan's second step asks for shape, dtype, range, mean, standard deviation and scale of `u`, the "
+        "scan's main input, in modes 0 and 2-1, and the same of the dequantized values. It expects them to be "
+        "identical: then the first two differences of its stage table (what is handed on after conv1d, and what "
+        "the scan receives) are no cause."
     ): (
-        "计划要求比较模式 0 和 2-1 中 `u` 的形状、数据类型、值域、均值、标准差和 scale，以及反量化之后的同样各项，"
-        "并预期它们完全相同。"
+        "调试计划的步骤 2 要求比较模式 0 和 2-1 中扫描的主要输入 `u` 的形状、数据类型、值域、均值、标准差和 scale，"
+        "以及反量化之后的同样各项，并预期它们完全相同：果真如此，阶段对比表中的前两处差异（conv1d 之后传下去的数据"
+        "、扫描收到的数据）就不是原因。"
     ),
     (
         "Two questions hide in this one. In a **free run** each mode runs the whole model, so a difference made in "
@@ -104,22 +131,31 @@ PARAGRAPHS: dict[str, str] = {
     ),
     (
         "INT8 tensors are compared as codes first and as values second: two tensors can hold the same codes under "
-        "different scales, and the other way round."
-    ): "INT8 张量先比较码值，再比较数值：两个张量可以码值相同而 scale 不同，反过来也一样。",
+        "different scales, and the other way round. A **code flip** is a value that two modes round to different "
+        "codes; each is traced to its reason: a tie between two codes, a clipped value, another scale, or an input "
+        "that differed already (upstream)."
+    ): (
+        "INT8 张量先比较码值，再比较数值：两个张量可以码值相同而 scale 不同，反过来也一样。**码值翻转**指一个数值在"
+        "两种模式中被舍入成不同的码值；每一处翻转都追溯到原因：恰在两个码值的舍入边界上、被截断、scale 不同，或者输"
+        "入本来就不同（上游）。"
+    ),
     "Every operand of the scan is taken from both modes at each layer, in the free run and in lockstep.": (
         "在每一层，分别在自由运行和锁步下取出两种模式中扫描的每一个操作数。"
     ),
     "A layer that shows no difference in lockstep adds none of its own.": "锁步时没有差异的层，自身不增加任何差异。",
-    "Choose a layer and an operand; the choice holds in every view that offers it.": (
-        "选择层和操作数；这一选择对所有提供它的视图都有效。"
+    "Choose two modes, a layer, a token and a stage; a click into the map chooses its layer and token.": (
+        "选择两种模式、层、词元和阶段；点击图可选择其中的层和词元。"
     ),
     "# Step 3. Do both scans turn codes into the same values?": "# 步骤 3　两个扫描把码值变成同样的数值吗？",
     (
-        "The plan asks four things about the dequantization inside the scan: (a) is it always `float(code) * scale`"
-        ", (b) are scales applied first or last, (c) is there a clamp to ±127, (d) is the type conversion the same?"
+        "The debug plan's third step tests its cause 2, the way scales are applied. It asks four things about the "
+        "dequantization (a code becomes a number again: code times scale) inside the scan: (a) is it always "
+        "`float(code) * scale`, (b) are scales applied first or last, (c) is there a clamp to ±127, (d) is the "
+        "type conversion the same?"
     ): (
-        "关于扫描内部的反量化，计划提出四个检查项：(a) 公式是否都是 `float(code) * scale`；(b) scale 是先乘还是后乘"
-        "；(c) 是否有到 ±127 的裁剪；(d) 类型转换是否一致。"
+        "调试计划的步骤 3 检验原因 2，即 scale 的应用方式。关于扫描内部的反量化（码值重新变成数值：码值乘以 scale）"
+        "，它提出四个检查项：(a) 公式是否都是 `float(code) * scale`；(b) scale 是先乘还是后乘；(c) 是否有到 ±127 的"
+        "裁剪；(d) 类型转换是否一致。"
     ),
     (
         "An INT8 operand has 256 codes. So nothing needs to be sampled and nothing believed: every scan is given "
@@ -148,9 +184,12 @@ PARAGRAPHS: dict[str, str] = {
     ),
     "# Step 4. How far apart are the scans' outputs?": "# 步骤 4　两个扫描的输出相差多少？",
     (
-        "The plan asks for shape, dtype, range, mean and standard deviation of `y` in each mode, and the largest "
-        "and the mean absolute difference from the reference mode."
-    ): "计划要求比较各模式中 `y` 的形状、数据类型、值域、均值和标准差，以及与参考模式的最大和平均绝对差。",
+        "The debug plan's fourth step asks for shape, dtype, range, mean and standard deviation of `y`, the scan's "
+        "output, in each mode, and the largest and the mean absolute difference from the reference mode."
+    ): (
+        "调试计划的步骤 4 要求比较各模式中扫描的输出 `y` 的形状、数据类型、值域、均值和标准差，以及与参考模式的最大"
+        "和平均绝对差。"
+    ),
     (
         "A difference has no size by itself. Two rulers are laid beside it. The first is the **floor**: what the "
         "same arithmetic changes when it is legally reordered (another batch split, another chunk size, another "
@@ -162,9 +201,15 @@ PARAGRAPHS: dict[str, str] = {
         "用 float64 计算的同一递推：它不仅说明两种模式相差多少，还说明哪一种更接近真值。"
     ),
     (
-        "Errors are divided by the RMS of `y`. A relative error per element would mostly measure how near to zero "
-        "an element happens to be."
-    ): "误差都除以 `y` 的 RMS。逐元素的相对误差主要反映的是该元素碰巧离零有多近。",
+        "In a *free run* each mode runs the whole model and differences add up; in *lockstep* every layer of mode "
+        "B gets mode A's input, so that only what its scan adds is left. Errors are divided by the RMS of `y`. A "
+        "relative error per element would mostly measure how near to zero an element happens to be. A *ULP*, a "
+        "unit in the last place, is the step from one floating-point number to the next."
+    ): (
+        "*自由运行*时，每种模式各自运行整个模型，差异会累积；*锁步*时，模式 B 的每一层都收到模式 A 的输入，只剩下该"
+        "层的扫描自己增加的差异。误差都除以 `y` 的 RMS，因为逐元素的相对误差主要反映的是该元素碰巧离零有多近。*ULP*"
+        "（末位单位）是一个浮点数到下一个浮点数的间隔。"
+    ),
     (
         "The output `y` of every mode is taken at each layer, in the free run and in lockstep, and held against "
         "the reference, the floor and the oracle."
@@ -172,12 +217,15 @@ PARAGRAPHS: dict[str, str] = {
     (
         "What stays inside the band of the floor is rounding; only what leaves it can have a cause worth looking for."
     ): "落在误差下限之内的是舍入；只有超出它的差异才值得追查原因。",
-    "Choose a mode and a layer.": "选择模式和层。",
     "# Step 5. Which operation inside the scan makes the difference?": "# 步骤 5　差异出自扫描内部的哪一个运算？",
     (
-        "The plan asks to walk through the scan (dequantize, recurrence, output) and to find the first place where "
-        "the PyTorch scan introduces an error."
-    ): "计划要求沿着扫描逐步走一遍（反量化、递推、输出），找出 PyTorch 扫描最先引入误差的地方。",
+        "The debug plan's fifth step asks to walk through the scan (dequantize, recurrence, output) and to find "
+        "the first place where the PyTorch scan introduces an error. Its causes 1 (the scan itself), 3 "
+        "(quantization of the state) and 4 (order of the operations) are told apart here."
+    ): (
+        "调试计划的步骤 5 要求沿着扫描逐步走一遍（反量化、递推、输出），找出 PyTorch 扫描最先引入误差的地方。在这里"
+        "区分计划的原因 1（扫描本身）、原因 3（状态的量化）和原因 4（运算次序）。"
+    ),
     "For each channel $d$ and state $n$ the scan computes": "对每个通道 $d$ 和状态 $n$，扫描计算",
     (
         "$$h_t = \\underbrace{e^{\\Delta_t A}}_{\\text{decay}}\\, h_{t-1} + \\underbrace{\\Delta_t B_t "
@@ -227,11 +275,11 @@ PARAGRAPHS: dict[str, str] = {
     ),
     "## Can quantization of the state explain it?": "## 状态量化能解释它吗？",
     (
-        "The plan's third suspect. The state is rounded never, at the end, every 16 tokens or every token, by "
-        "three rules and with four scales, first in the scan alone, then in the whole model."
+        "The plan's cause 3. The state is rounded never, at the end, every 16 tokens or every token, by three "
+        "rules and with four scales, first in the scan alone, then in the whole model."
     ): (
-        "这是计划的第三个怀疑对象。让状态从不舍入、只在结尾舍入、每 16 个词元舍入一次或每个词元都舍入，配合三种舍入"
-        "规则和四种 scale，先只在扫描中试验，再放到整个模型里。"
+        "这是计划的原因 3。让状态从不舍入、只在结尾舍入、每 16 个词元舍入一次或每个词元都舍入，配合三种舍入规则和四"
+        "种 scale，先只在扫描中试验，再放到整个模型里。"
     ),
     "## Which choice of the arithmetic, and what share?": "## 算术上的哪一种选择，占多大份额？",
     (
@@ -280,7 +328,7 @@ PARAGRAPHS: dict[str, str] = {
         "每个扫描一行，每一级探针一列。不同的运算留下不同的痕迹；请从左往右看，第一个痕迹就是能使它出错的最简单的输入。"
     ),
     "Choose a scan and see its fingerprint.": "选择一个扫描，查看它的指纹。",
-    "## The answers in words": "## 结论",
+    "## The answers in words": "## 文字结论",
     "## Bring your own": "## 诊断自己的扫描",
     (
         "Put your function in the place of `my_scan`. It takes `ScanInputs` and returns a `ScanOutput`, or just "

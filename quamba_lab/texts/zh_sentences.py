@@ -236,6 +236,14 @@ SENTENCES: dict[str, str] = {
     "the state before was counted twice": "前一状态被计算了两次",
     "the state was rounded to INT8 codes of its scale": "状态被按其 scale 舍入成了 INT8 码值",
     (
+        "The switches' setting that equals {scan} is not known: give variants=(Variant(...), Variant(...)), or let "
+        "a diagnosis name its operation."
+    ): "不知道与 {scan} 等价的开关设置：请给出 variants=(Variant(...), Variant(...))，或者用诊断来指出它的运算。",
+    "No item or no layer was chosen, so nothing was taken apart.": "没有选择样本或层，因此没有作分解。",
+    (
+        "{a} and {b} are one setting of every switch and receive the same inputs: there is no difference to take apart."
+    ): "{a} 与 {b} 的所有开关设置相同，收到的输入也相同：没有可分解的差异。",
+    (
         "{switch} ({operation}) makes the largest part of the difference at y, {part} of its square; by cause: {parts}."
     ): "{switch}（{operation}）造成了 y 处差异的最大部分，占其平方的 {part}；按原因：{parts}。",
     "The largest share of the difference at y has {switch}: {share}.": "y 处差异中份额最大的是 {switch}：{share}。",
@@ -257,16 +265,10 @@ SENTENCES: dict[str, str] = {
         "On this device the switches' settings do not give the scans' own bits, so the shares are those of the "
         "settings."
     ): "在本设备上，开关的设置不能给出与扫描逐位一致的结果，因此这些份额属于设置本身。",
-    (
-        "The switches' setting that equals {scan} is not known: give variants=(Variant(...), Variant(...)), or let "
-        "a diagnosis name its operation."
-    ): "不知道与 {scan} 等价的开关设置：请给出 variants=(Variant(...), Variant(...))，或者用诊断来指出它的运算。",
-    "No item or no layer was chosen, so nothing was taken apart.": "没有选择样本或层，因此没有作分解。",
-    (
-        "{a} and {b} are one setting of every switch and receive the same inputs: there is no difference to take apart."
-    ): "{a} 与 {b} 的所有开关设置相同，收到的输入也相同：没有可分解的差异。",
     "The two scans do not differ here": "两个扫描在这一点上没有不同",
-    "{text} (95 % of resampled items: {low} to {high})": "{text}（重抽样样本的 95 % 区间：{low} 到 {high}）",
+    "{text} (95 % of resamplings of {count} items: {low} to {high})": (
+        "{text}（对 {count} 个样本重抽样的 95 % 区间：{low} 到 {high}）"
+    ),
     "The two scans give the same bits of y on these items, so there is nothing to share out.": (
         "两个扫描在这些样本上的 y 逐位一致，因此没有份额可分。"
     ),
@@ -716,15 +718,6 @@ SENTENCES: dict[str, str] = {
     "{equal} of {total} values of y are bit-equal in lockstep; {one} are one ULP apart.": (
         "锁步时 {total} 个 y 值中有 {equal} 个逐位一致；{one} 个相差一个 ULP。"
     ),
-    "Where along layers and tokens y differs in free run; white: bit-equal.": (
-        "自由运行时 y 在哪些层、哪些词元上不同；白色：逐位一致。"
-    ),
-    "How the difference in lockstep spreads over the channels of layer {last}.": (
-        "锁步时差异在第 {last} 层各通道上的分布。"
-    ),
-    "y of both modes at layer {layer} in lockstep, unequal values marked.": (
-        "锁步时第 {layer} 层两种模式的 y，不相等的值有标记。"
-    ),
     "y at layer {layer}, {kind}": "第 {layer} 层的 y，{kind}",
     "y at layer {layer}, {kind}, token {token}": "第 {layer} 层的 y，{kind}，词元 {token}",
     (
@@ -804,6 +797,8 @@ SENTENCES: dict[str, str] = {
     "Somebody stopped the run.": "有人停止了运行。",
     "Signal {number} ended it.": "它被信号 {number} 终止。",
     "Somebody stopped the run before this notebook began.": "在这个笔记本开始之前，有人停止了运行。",
+    "every {count} tokens": "每 {count} 个词元",
+    "{b} against {a}": "{b} 对 {a}",
     (
         "{only_a} of {n} items are right only in mode {mode_a}, {only_b} only in mode {mode_b} (exact McNemar p = "
         "{p}); the mean change is {nats} nats."
