@@ -153,6 +153,30 @@ class ScanOutputs(StepResult):
             xlabel=say("mode {mode}", mode=self.mode_a), ylabel=say("mode {mode}", mode=self.mode_b),
         )  # fmt: skip
 
+    def _map_alt(self, kind: str = "free run") -> str:
+        errors = np.stack([token_errors("scan.y", *self.values[layer, kind]).numpy() for layer in self.chosen])
+        row, token = np.unravel_index(int(np.nanargmax(errors)), errors.shape)
+        return say(
+            "In free run y differs at {share} of the pairs of layer and token, most at layer {layer}, token {token}; "
+            "white: bit-equal.",
+            share=share(float((errors > 0).mean())), layer=self.chosen[row], token=int(token),
+        )  # fmt: skip
+
+    def _channels_alt(self, layer: int) -> str:
+        a, b = self.values[layer, "lockstep"]
+        unequal = int((a != b).any(dim=1).any(dim=0).sum())
+        return say(
+            "In lockstep at layer {layer}, y differs in {count} of {total} channels; here they stand in order.",
+            layer=layer, count=f"{unequal:,}", total=f"{a.shape[-1]:,}",
+        )  # fmt: skip
+
+    def _scatter_alt(self, layer: int) -> str:
+        a, b = self.values[layer, "lockstep"]
+        return say(
+            "In lockstep at layer {layer}, {count} of {total} values of y are not equal in the two modes (marked).",
+            layer=layer, count=f"{int((a != b).sum()):,}", total=f"{a.numel():,}",
+        )  # fmt: skip
+
     def figures(self) -> list[tuple[str, Figure, str]]:
         from .. import plots
 
@@ -207,19 +231,19 @@ class ScanOutputs(StepResult):
             )
         )  # fmt: skip
         pictures.append(
-            ("map", self.map_figure(), say("Where along layers and tokens y differs in free run; white: bit-equal."))
+            ("map", self.map_figure(), self._map_alt())
         )
         last = self.chosen[-1]
         pictures.append(
             (
                 "channels", self.channel_figure(last),
-                say("How the difference in lockstep spreads over the channels of layer {last}.", last=last),
+                self._channels_alt(last),
             )
         )  # fmt: skip
         pictures.append(
             (
                 "scatter", self.figure(),
-                say("y of both modes at layer {layer} in lockstep, unequal values marked.", layer=self.chosen[0]),
+                self._scatter_alt(self.chosen[0]),
             )
         )
         return pictures
