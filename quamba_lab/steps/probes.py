@@ -245,7 +245,7 @@ def _refused(operand: str, scale: Tensor, note: str) -> OperandAudit:
 def drive_association(run: Run, inputs: ScanInputs, seed: int = 0) -> dict[str, float]:
     """Share of states of one token that equal each association of dt·B·u, bit for bit, on random codes at real scales.
 
-    Empty when the scan returns no float32 state.
+    ``[B·u]`` is the whole number that the two codes give.  Empty when the scan returns no float32 state.
     """
     generator = torch.Generator().manual_seed(seed)
     b, d, n = 4, 32, 16
@@ -269,8 +269,8 @@ def drive_association(run: Run, inputs: ScanInputs, seed: int = 0) -> dict[str, 
         "(dt·B)·u": (fdt * fB) * fu,
         "B·(dt·u)": fB * (fdt * fu),
         "dt·(B·u)": fdt * (fB * fu),
-        "scales last: (dt·(B_code·u_code))·(s_B·s_u)": (fdt * whole) * (probe.B.scale * probe.u.scale),
-        "scales last: dt·((B_code·u_code)·(s_B·s_u))": fdt * (whole * (probe.B.scale * probe.u.scale)),
+        "scales last: (dt·[B·u])·scales": (fdt * whole) * (probe.B.scale * probe.u.scale),
+        "scales last: dt·([B·u]·scales)": fdt * (whole * (probe.B.scale * probe.u.scale)),
         "in float64": (probe.dt.dequantize(torch.float64) * probe.u.dequantize(torch.float64)
                        * probe.B.dequantize(torch.float64)[:, 0, :, 0][:, None, :]).float(),
     }
