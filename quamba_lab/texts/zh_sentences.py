@@ -675,6 +675,16 @@ SENTENCES: dict[str, str] = {
         "not independent)"
     ): "误差下限的 {times} 倍（95 % 区间 {low} 到 {high}，依据 {count} 个样本的 {units} 个词元，它们并不独立）",
     "largest, {items} items of mode {mode}": "最大值，模式 {mode} 的 {items} 个样本",
+    (
+        "In free run y differs at {share} of the pairs of layer and token, most at layer {layer}, token {token}; "
+        "white: bit-equal."
+    ): "自由运行时，{share} 的“层与词元”组合处 y 不同，最大处在第 {layer} 层、词元 {token}；白色：逐位一致。",
+    "In lockstep at layer {layer}, y differs in {count} of {total} channels; here they stand in order.": (
+        "锁步时第 {layer} 层的 {total} 个通道中有 {count} 个的 y 不同；图中按大小排列。"
+    ),
+    "In lockstep at layer {layer}, {count} of {total} values of y are not equal in the two modes (marked).": (
+        "锁步时第 {layer} 层的 {total} 个 y 值中有 {count} 个在两种模式中不相等（有标记）。"
+    ),
     "Modes {a} and {b} return y of different shapes: {note}.": "模式 {a} 与 {b} 返回的 y 形状不同：{note}。",
     "With equal inputs, modes {a} and {b} return the same y bit for bit at every layer.": (
         "输入相同时，模式 {a} 与 {b} 在每一层返回的 y 都逐位一致。"
@@ -775,11 +785,11 @@ SENTENCES: dict[str, str] = {
     ): "按“{policy}”舍入（{phase}）时 logits 变化最大：为其 RMS 的 {rms}；只对提示返回的状态作舍入则{effect}。",
     "changes no bit of them": "不改变它们的任何一位",
     "changes them": "会改变它们",
-    "No remedy follows from these steps.": "由这些步骤得不出改进办法。",
     "Look at step {step} first: {title}.": "请先看步骤 {step}：{title}。",
     "The modes give their scans different inputs by design; judge them as different models.": (
         "两种模式按设计就给扫描不同的输入；应当作为不同的模型来评价。"
     ),
+    "No step was run, so there is no verdict.": "没有运行任何步骤，因此没有结论。",
     (
         "Do not look for a cause of the difference in accuracy until it is shown with more items; the scans differ "
         "by rounding."
@@ -788,7 +798,7 @@ SENTENCES: dict[str, str] = {
     "The scans differ by rounding only; what is established comes from how the model amplifies it.": (
         "两个扫描的差异只是舍入；已成立的差异来自模型对舍入的放大。"
     ),
-    "No step was run, so there is no verdict.": "没有运行任何步骤，因此没有结论。",
+    "No remedy follows from these steps.": "由这些步骤得不出改进办法。",
     "It took longer than the {seconds} seconds it may take.": "运行时间超过了允许的 {seconds} 秒。",
     "The run ended.": "运行已结束。",
     "It ended with exit code {code} and no word; see logs/{name}.log.": (
