@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +31,15 @@ BAND_NAMES = ("floor", "bound")
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure; ``box``: left, top, width and height of its axes as shares of the figure; ``limits``: of the x axis."""
+    """A figure; ``box``: left, top, width and height of its axes as shares of the figure; ``limits``: of the x axis.
+
+    ``places``: where on the x axis each of the chart's x values stands; empty when they stand elsewhere.
+    """
 
     figure: Figure
     box: tuple[float, float, float, float]
     limits: tuple[float, float]
+    places: tuple[float, ...] = ()
 
     def at(self, x: float) -> float:
         """Where ``x`` stands, as a share of the figure's width."""
@@ -66,9 +70,10 @@ def _axes(width: float, height: float, left: float, right: float, bottom: float,
     return axis
 
 
-def _drawing(axis: Axes) -> Drawing:
+def _drawing(axis: Axes, places: Sequence[float] = ()) -> Drawing:
     place = axis.get_position()
-    return Drawing(axis.figure, (place.x0, 1 - place.y1, place.width, place.height), axis.get_xlim())
+    box = tuple(map(float, (place.x0, 1 - place.y1, place.width, place.height)))
+    return Drawing(axis.figure, box, tuple(map(float, axis.get_xlim())), tuple(map(float, places)))
 
 
 def draw(chart: Mapping[str, Any], width: float = WIDTH) -> Drawing:
@@ -146,7 +151,7 @@ def _series(chart: Mapping[str, Any], kind: str, wide: float) -> Drawing:
             loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, labelcolor=INK, borderaxespad=0.2,
             handlelength=1.8, columnspacing=1.4,
         )  # fmt: skip
-    return _drawing(axis)
+    return _drawing(axis, places)
 
 
 def _lying_bars(chart: Mapping[str, Any], wide: float, longest: int) -> Drawing:
@@ -234,7 +239,7 @@ def _heatmap(chart: Mapping[str, Any], wide: float) -> Drawing:
     else:
         none = lettered("equal everywhere")
         axis.text(0.5, 0.5, none, transform=axis.transAxes, ha="center", va="center", color=INK)
-    return _drawing(axis)
+    return _drawing(axis, range(len(names)))
 
 
 def svg(drawing: Drawing) -> str:

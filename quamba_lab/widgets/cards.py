@@ -59,20 +59,21 @@ def _picture(view: View, frame: Mapping[str, Any], drawn: Drawing, text: str, ch
     left, top, width, height = drawn.box
     across, down = x.get("control"), y.get("control") if view.kind == "heatmap" else None
     told, mark = {}, ""
-    for side, control, values in (("x", across, x.get("values")), ("y", down, y.get("values"))):
-        if control in view.marks and control in choices:
-            low, high = (-0.5, len(values) - 0.5) if view.kind == "heatmap" else drawn.limits
+    rows = y.get("values") or []
+    sides = (("x", across, x.get("values"), drawn.limits, drawn.places),
+             ("y", down, rows, (-0.5, len(rows) - 0.5), range(len(rows))))  # fmt: skip
+    for side, control, values, (low, high), places in sides:
+        if control in view.marks and control in choices and len(places) == len(values):
             told[side] = {
-                "control": control, "options": [*values], "low": low, "high": high, "chosen": choices[control]
-            }
-    if view.kind == "heatmap" and set(told) == {"x", "y"}:
-        columns, rows = told["x"]["options"], told["y"]["options"]
-        if choices[across] in columns and choices[down] in rows:
-            wide, tall = width / len(columns), height / len(rows)
-            place = (left + wide * columns.index(choices[across]), top + tall * rows.index(choices[down]), wide, tall)
-            mark = _mark("ql-cell", *place)
-    elif "x" in told and choices[across] in told["x"]["options"]:
-        mark = _mark("ql-rule", drawn.at(choices[across]), top, 0, height)
+                "control": control, "options": [*values], "places": [*places], "low": low, "high": high,
+                "chosen": choices[control],
+            }  # fmt: skip
+    at = {side: one["options"].index(one["chosen"]) for side, one in told.items() if one["chosen"] in one["options"]}
+    if view.kind == "heatmap" and set(at) == {"x", "y"}:
+        wide, tall = width / len(drawn.places), height / len(rows)
+        mark = _mark("ql-cell", left + wide * at["x"], top + tall * at["y"], wide, tall)
+    elif view.kind != "heatmap" and "x" in at:
+        mark = _mark("ql-rule", drawn.at(drawn.places[at["x"]]), top, 0, height)
     attributes = "".join(f' data-{side}="{_attribute(value)}"' for side, value in told.items())
     if told:
         keys = "arrow keys move the choice" if view.kind == "heatmap" else "left and right arrow move the choice"

@@ -39,8 +39,9 @@ function render({ model, el }) {
     ["x", "y"].forEach((name, i) => {
       const values = axis(picture, name);
       if (!values) return;
-      const place = values.low + at[i] * (values.high - values.low);
-      choice[values.control] = values.options[limit(Math.round(place), 0, values.options.length - 1)];
+      const wanted = values.low + at[i] * (values.high - values.low);
+      const far = values.places.map((place) => Math.abs(place - wanted));
+      choice[values.control] = values.options[far.indexOf(Math.min(...far))];
     });
     choose(choice);
   });
