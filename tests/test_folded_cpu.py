@@ -12,10 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quamba_lab import scans
 from quamba_lab.quantized import Quantized
 from quamba_lab.scans import ScanError, build, random_inputs
 from quamba_lab.scans.folded_cpu import folded_cpu, folded_cpu_taps
 from quamba_lab.scans.oracle import oracle, oracle_float64, oracle_taps, quantize_state, to_half
+from quamba_lab.scans.taps import certified_taps
 from quamba_lab.scans.torch_scan import torch_int8, torch_taps
 
 HERE = [isa for isa in ("avx512", "avx2") if isa == build.cpu_isa() or build.cpu_isa() == "avx512"]
@@ -157,6 +159,17 @@ def test_u_in_float32():
     on_grid = replace(x, u=Quantized(x.u.dequantize(), None))
     exact, _ = oracle_float64(on_grid)
     assert (folded_cpu(on_grid).y != to_half(exact)).double().mean() <= 1e-3
+
+
+def test_the_registry_serves_u_in_float32_and_refuses_other_floats():
+    """u of modes 2-2, 2-4, 3 and 1; on a GPU the kernel takes codes only."""
+    x = random_inputs(2, 20, 50, seed=4)
+    floating = replace(x, u=Quantized(x.u.dequantize() * 0.7, None))
+    assert torch.equal(scans.run("folded", floating).y, folded_cpu(floating).y)
+    assert not certified_taps("folded", floating).reason
+    assert not scans.get("folded").takes(Quantized(torch.zeros(1, 1, 1, device="meta"), None))
+    with pytest.raises(ScanError, match=r"u is torch\.float16: expected torch\.int8 or torch\.float32"):
+        scans.run("folded", replace(x, u=Quantized(x.u.dequantize().half(), None)))
 
 
 @pytest.mark.parametrize("states", [1, 16, 17, 256])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..quantized import Quantized
 from . import folded as _folded
 from . import published as _published
 from .decode import prefill_then_decode, step_in
@@ -48,6 +49,7 @@ class Scan:
 
     ``fn``: ScanInputs -> ScanOutput or y.  ``taps``: ScanInputs -> {operation: tensor}, see ``oracle_taps``.
     ``step``: one token of decoding.  ``unavailable``: None when it can run here, else why not and what to install.
+    ``u_dtypes``: of u, on every device; ``cpu_u_dtypes``: those that only the CPU build takes besides.
     """
 
     name: str
@@ -57,6 +59,12 @@ class Scan:
     step: Callable | None = None
     unavailable: Callable[[], str | None] = lambda: None
     u_dtypes: tuple[torch.dtype, ...] = (torch.int8, torch.float32)
+    cpu_u_dtypes: tuple[torch.dtype, ...] = ()
+
+    def takes(self, u: Quantized) -> bool:
+        """Whether it scans a u of this dtype on this device."""
+        on_cpu = u.values.dtype in self.cpu_u_dtypes and u.values.device.type == "cpu"
+        return on_cpu or u.values.dtype in self.u_dtypes
 
 
 _REGISTRY: dict[str, Scan] = {}
@@ -105,9 +113,10 @@ def run(name: str, inputs: ScanInputs) -> ScanOutput:
     """
     scan = get(name)
     inputs.check_shapes()
-    if inputs.u.values.dtype not in scan.u_dtypes:
+    if not scan.takes(inputs.u):
+        where = f" on {inputs.device.type}" if scan.cpu_u_dtypes else ""
         raise ScanError(
-            f"scan {name!r} takes u as {' or '.join(map(str, scan.u_dtypes))}, not {inputs.u.values.dtype}: "
+            f"scan {name!r} takes u as {' or '.join(map(str, scan.u_dtypes))}, not {inputs.u.values.dtype}{where}: "
             "quantize u, or choose torch_fp32"
         )
     result = scan.fn(inputs)
@@ -155,7 +164,7 @@ register(
 )  # fmt: skip
 register(
     "folded", _folded.folded, taps=_folded.folded_taps, step=_folded.folded_step,
-    unavailable=_folded.unavailable, u_dtypes=(torch.int8,),
+    unavailable=_folded.unavailable, u_dtypes=(torch.int8,), cpu_u_dtypes=(torch.float32,),
 )  # fmt: skip
 register("torch_int8", torch_int8, taps=torch_taps, step=_IN_FP32, u_dtypes=(torch.int8,))
 register("torch_fp32", torch_fp32, taps=torch_taps, step=_IN_FP32)

@@ -50,7 +50,7 @@ def certified_taps(name: str, inputs: ScanInputs) -> CertifiedTaps:
     why = unavailable(name)
     if why is not None:
         return CertifiedTaps(name, reason=f"{name} cannot run here: {why}")
-    if inputs.u.values.dtype not in scan.u_dtypes:
+    if not scan.takes(inputs.u):
         return CertifiedTaps(name, reason=f"{name} does not take u as {inputs.u.values.dtype}")
     return certify(name, inputs, scan.taps(inputs), run(name, inputs))
 
