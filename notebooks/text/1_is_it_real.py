@@ -34,6 +34,16 @@ settings = notebook.begin(
 run = notebook.open_workbook(settings, cache_dir)
 
 # %% [markdown]
+# ## What the plan's own figures allow
+#
+# Before anything is run here: 38 of 100 and 36 of 100 leave open which items were flipped, so every table of flips that agrees with the two counts is tested.
+
+# %%
+plan = steps.plans_figures()
+notebook.show_verdict(plan, lang)
+notebook.show_figures(plan)
+
+# %% [markdown]
 # ## What came out
 #
 # Every mode answers the same items. Accuracy is the share of items whose last word greedy decoding gets right; perplexity is $e$ to the mean negative log-probability of the target, as lm-evaluation-harness defines both for LAMBADA. The control is the reference mode run twice, which must agree with itself bit for bit.

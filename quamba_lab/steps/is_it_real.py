@@ -51,7 +51,7 @@ class IsItReal(StepResult):
         from .. import plots
 
         modes, flips = self.frames["Modes"], self.frames["Flips"]
-        pictures = plans_figures().figures()
+        pictures = []
         accuracy = modes.rename(columns={"accuracy": "value", "accuracy_low": "low", "accuracy_high": "high"})
         accuracy = accuracy.assign(label=_mode_labels(modes), group=modes["mode"])
         best, worst = modes.loc[modes["accuracy"].idxmax()], modes.loc[modes["accuracy"].idxmin()]

@@ -90,6 +90,14 @@ PARAGRAPHS: dict[str, str] = {
         "这就是 McNemar 精确检验。$b = 2$、$c = 0$ 时 $p = 0.5$。目标词的概率比“对或错”更灵敏，因此旁边还列出对每个"
         "样本对数概率（自然对数，单位 nat）的配对检验。由于同时检验多对模式，标有 *Holm* 的 p 值已作多重比较校正。"
     ),
+    "## What the plan's own figures allow": "## 计划自己的数字能说明什么",
+    (
+        "Before anything is run here: 38 of 100 and 36 of 100 leave open which items were flipped, so every table of "
+        "flips that agrees with the two counts is tested."
+    ): (
+        "在这里运行任何东西之前：100 个中答对 38 个与答对 36 个，并没有说明是哪些样本翻转了，"
+        "因此对与这两个计数相符的每一张翻转表都做检验。"
+    ),
     "## What came out": "## 结果",
     (
         "Every mode answers the same items. Accuracy is the share of items whose last word greedy decoding gets "
