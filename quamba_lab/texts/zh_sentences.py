@@ -616,6 +616,16 @@ SENTENCES: dict[str, str] = {
     "share right": "答对的比例",
     "unclear (y = {value} for 1 + 2^25 - 2^25)": "不明确（1 + 2^25 - 2^25 得到 y = {value}）",
     "item {item}, layer {layer}: {reason}": "样本 {item}，第 {layer} 层：{reason}",
+    "In place of {scan} in mode {b} ({miss} of y not the nearest float16) one can run {choices}.": (
+        "在模式 {b} 中，{scan}（{miss} 的 y 不是最近的 float16）可换成：{choices}。"
+    ),
+    "{scan}: {equal} of y as in mode {a}, {miss} not the nearest float16, {times} times the time": (
+        "{scan}：{equal} 的 y 与模式 {a} 相同，{miss} 不是最近的 float16，耗时为 {times} 倍"
+    ),
+    "{scan}: {equal} of y as in mode {a}, {miss} not the nearest float16": (
+        "{scan}：{equal} 的 y 与模式 {a} 相同，{miss} 不是最近的 float16"
+    ),
+    "Times: on a CPU, from the project's benchmarks.": "耗时：CPU 上的结果，来自本项目的基准测试。",
     "not defined": "无定义",
     "infinitely many": "无穷多",
     "minus infinity": "负无穷",
@@ -785,7 +795,42 @@ SENTENCES: dict[str, str] = {
     ): "按“{policy}”舍入（{phase}）时 logits 变化最大：为其 RMS 的 {rms}；只对提示返回的状态作舍入则{effect}。",
     "changes no bit of them": "不改变它们的任何一位",
     "changes them": "会改变它们",
+    (
+        "No difference in the answers of modes {a} and {b} is established: of {count} items {b} gains {gained} and "
+        "loses {lost} (exact McNemar p = {p})."
+    ): (
+        "模式 {a} 与 {b} 的答案之间的差异不成立：在 {count} 个样本中，{b} 多答对 {gained} 个、少答对 {lost} 个（"
+        "McNemar 精确检验 p = {p}）。"
+    ),
+    (
+        "Closer to FP64 is mode {nearer}: its scan errs by at most {small} of RMS before the cast to float16, the "
+        "other by {large}"
+    ): "更接近 FP64 的是模式 {nearer}：转换为 float16 之前，其扫描的误差最大为 RMS 的 {small}，另一个为 {large}",
+    (
+        "Of the squared difference at y, {operation} ({switch}) makes {part}, and cause {cause} of the plan "
+        "({title}) {whole}."
+    ): "在 y 处差异的平方中，{operation}（{switch}）占 {part}，计划的原因 {cause}（{title}）占 {whole}。",
+    "Repair {operation} of {scan}; until then use mode {mode}.": (
+        "请修复 {scan} 的 {operation}；在此之前使用模式 {mode}。"
+    ),
+    (
+        "A difference in the answers of modes {a} and {b} is established: of {count} items {b} gains {gained} and "
+        "loses {lost} (exact McNemar p = {p})."
+    ): (
+        "模式 {a} 与 {b} 的答案之间的差异成立：在 {count} 个样本中，{b} 多答对 {gained} 个、少答对 {lost} 个（"
+        "McNemar 精确检验 p = {p}）。"
+    ),
+    "; after it, in {count} of {layers} layers.": "；转换之后，{layers} 层中有 {count} 层如此。",
+    (
+        "Of the squared difference at y, {operation} ({switch}) makes {part} (95 % of resampled items: {low} to "
+        "{high}), and cause {cause} of the plan ({title}) {whole}."
+    ): (
+        "在 y 处差异的平方中，{operation}（{switch}）占 {part}（重抽样样本的 95 % 区间：{low} 到 {high}），计划的原"
+        "因 {cause}（{title}）占 {whole}。"
+    ),
     "Look at step {step} first: {title}.": "请先看步骤 {step}：{title}。",
+    "Both scans err alike against FP64.": "两个扫描相对 FP64 的误差相同。",
+    "Their amplifiers: {kinds}.": "它们的放大点：{kinds}。",
     "The modes give their scans different inputs by design; judge them as different models.": (
         "两种模式按设计就给扫描不同的输入；应当作为不同的模型来评价。"
     ),
@@ -798,6 +843,8 @@ SENTENCES: dict[str, str] = {
     "The scans differ by rounding only; what is established comes from how the model amplifies it.": (
         "两个扫描的差异只是舍入；已成立的差异来自模型对舍入的放大。"
     ),
+    "{kind} ({count} items)": "{kind}（{count} 个样本）",
+    "Inside the scan there is nothing to repair.": "扫描内部没有需要修复之处。",
     "No remedy follows from these steps.": "由这些步骤得不出改进办法。",
     "It took longer than the {seconds} seconds it may take.": "运行时间超过了允许的 {seconds} 秒。",
     "The run ended.": "运行已结束。",
