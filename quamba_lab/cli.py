@@ -239,7 +239,7 @@ def _compare(options: argparse.Namespace) -> int:
         device=options.device, lang=options.lang,
     )  # fmt: skip
     from .notebook import open_workbook
-    from .steps import compare_modes, exit_code
+    from .steps import compare_modes, depth, exit_code, summary
 
     results, words = [], texts(settings.lang)
     chosen, items = (tuple(dict.fromkeys(given)) for given in (options.steps, options.items))
@@ -250,7 +250,15 @@ def _compare(options: argparse.Namespace) -> int:
             print(f"{words('compare.step')} {result.STEP}: {status}\n  {result.verdict}", flush=True)
         results.append(result)
     steps = {str(result.STEP): result.to_json() for result in results}
-    _write_json(options.json, {"schema": 1, "settings": settings.public(), "steps": steps})
+    page: dict[str, Any] = {"schema": 1, "settings": settings.public(), "steps": steps}
+    if 5 in chosen:
+        layers = list(settings.layers)
+        deeper = [*depth(run, settings.mode_a, settings.mode_b, layers, items)]
+        whole = summary([*results, *deeper], settings.mode_a, settings.mode_b, layers, items, run=run)
+        if options.json != STDOUT:
+            print(f"{words('summary')}\n  {whole.verdict}", flush=True)
+        page |= {"depth": {result.NAME: result.to_json() for result in deeper}, "summary": whole.to_json()}
+    _write_json(options.json, page)
     return exit_code(results)
 
 

@@ -30,7 +30,7 @@ from .result import StepResult
 from .scan_inputs import ScanInputsResult, scan_inputs
 from .scan_outputs import ScanOutputs, scan_outputs
 from .state_quantization import StateQuantization, state_quantization
-from .summary import Verdict, compare_modes, exit_code, summary
+from .summary import Verdict, compare_modes, depth, exit_code, summary
 from .workbook import Workbook, WorkbookError
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "answer_tracing",
     "causes",
     "compare_modes",
+    "depth",
     "dequantization",
     "error_budget",
     "exit_code",

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..texts import first_sentence, label, paragraph, say
+from ..estimates import exact_mcnemar
+from ..power import ALPHA
+from ..texts import clauses, first_sentence, label, paragraph, say
+from .amplifiers import amplifiers
+from .answer_tracing import answer_tracing
+from .causes import causes
 from .dequantization import dequantization
 from .inside_the_scan import inside_the_scan
 from .is_it_real import is_it_real
-from .result import StepResult
+from .remedies import remedies, remedy_sentence
+from .result import StepResult, share, significant
 from .scan_inputs import scan_inputs
 from .scan_outputs import scan_outputs
 from .workbook import Workbook
@@ -20,7 +26,7 @@ from .workbook import Workbook
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["STEPS", "Verdict", "compare_modes", "exit_code", "summary"]
+__all__ = ["STEPS", "Verdict", "compare_modes", "depth", "exit_code", "summary"]
 
 STEPS: dict[int, Callable[..., StepResult]] = {
     1: lambda run, a, b, layers, items: is_it_real(run, reference=a),
@@ -47,6 +53,18 @@ def compare_modes(
         yield STEPS[step](run, mode_a, mode_b, layers, items)
 
 
+def depth(
+    run: Workbook, mode_a: str, mode_b: str, layers: Sequence[int] | None = None, items: Sequence[int] = (0,)
+) -> Iterator[StepResult]:
+    """What step 5 finds beyond its ladder, as much of it as a summary needs: causes, amplifiers, answers traced."""
+    chosen = run.check_layers(layers)
+    few = [chosen[i] for i in sorted({0, len(chosen) // 2, len(chosen) - 1})] if chosen else []
+    first = list(items[:1])
+    yield causes(run, mode_a, mode_b, few[:1], first, logits=False)
+    yield amplifiers(run, mode_a, mode_b, few, first)
+    yield answer_tracing(run, mode_a, mode_b, most=2, tries=10)
+
+
 def exit_code(results: Iterable[StepResult]) -> int:
     """1 when a step found a fault or established a difference, else 0."""
     return int(any(r.status in ("fault", "established") for r in results))
@@ -65,12 +83,11 @@ class Verdict(StepResult):
         return next((r for r in self.results if number == r.STEP), None)
 
     def figures(self) -> list[tuple[str, Figure, str]]:
-        """The leading picture of steps 1 and 4."""
+        """The leading pictures of the steps."""
         pictures = []
-        for number, wanted in ((1, "differences"), (1, "floor"), (4, "error-lockstep"), (5, "ladder")):
-            result = self.step(number)
-            if result is not None:
-                pictures += [p for p in result.figures() if p[0] == wanted]
+        wanted = {"differences", "floor", "error-lockstep", "ladder", "causes"}
+        for result in self.results:
+            pictures += [p for p in result.figures() if p[0] in wanted]
         return pictures
 
     def figure(self, **choices: Any) -> Figure:
@@ -81,60 +98,169 @@ class Verdict(StepResult):
         return found[0][1]
 
 
-def _advice(by_step: dict[int, StepResult]) -> str:
-    """What to do, by the plan's own remedies."""
-    first, inputs, outputs = (by_step.get(n) for n in (1, 2, 4))
-    faults = [r for r in by_step.values() if r.status == "fault"]
-    if faults:
-        return say("Look at step {step} first: {title}.", step=faults[0].STEP, title=label(faults[0].TITLE))
-    if inputs is not None and inputs.status == "established":
-        return say("The modes give their scans different inputs by design; judge them as different models.")
-    if first is not None and first.status == "not established":
-        return say(
+def _advice(found: dict[str, StepResult], choices: pd.DataFrame | None, names: tuple[str, str]) -> str:
+    """What to do, by the plan's own remedies, with what each would cost."""
+    first, inputs, outputs, inside = (
+        found.get(n) for n in ("is_it_real", "scan_inputs", "scan_outputs", "inside_the_scan")
+    )
+    divergence = inside.numbers.get("first_divergence") if inside is not None else None
+    faults = [r for r in found.values() if r.status == "fault" and r.NAME in MAIN]
+    if divergence is not None:
+        other = next((n for n in names if n != divergence["mode"]), names[0])
+        text = say("Repair {operation} of {scan}; until then use mode {mode}.", operation=divergence["operation"],
+                   scan=divergence["scan"], mode=other)  # fmt: skip
+    elif faults:
+        text = say("Look at step {step} first: {title}.", step=faults[0].STEP, title=label(faults[0].TITLE))
+    elif inputs is not None and inputs.status == "established":
+        text = say("The modes give their scans different inputs by design; judge them as different models.")
+    elif first is not None and first.status == "not established":
+        text = say(
             "Do not look for a cause of the difference in accuracy until it is shown with more items; the scans differ "
             "by rounding."
         )
-    if first is not None and first.status == "identical":
-        return say("Either mode will do.")
-    if outputs is not None and outputs.status == "rounding":
-        return say("The scans differ by rounding only; what is established comes from how the model amplifies it.")
-    return say("No remedy follows from these steps.")
+    elif first is not None and first.status == "identical":
+        text = say("Either mode will do.")
+    elif outputs is not None and outputs.status == "rounding":
+        text = say("The scans differ by rounding only; what is established comes from how the model amplifies it.")
+    elif inside is not None and inside.status in ("rounding", "identical"):
+        text = say("Inside the scan there is nothing to repair.")
+    else:
+        text = say("No remedy follows from these steps.")
+    return paragraph([text, "" if choices is None else remedy_sentence(choices, *names)])
+
+
+MAIN = ("is_it_real", "scan_inputs", "dequantization", "scan_outputs", "inside_the_scan")
+"""The five steps themselves; what else a summary is given belongs to step 5."""
+
+
+def _real(run: Workbook, a: str, b: str) -> str:
+    """Whether there is a difference in the answers at all, from the paired test alone."""
+    right_a, right_b = run.answers(a).correct, run.answers(b).correct
+    gained, lost = int((right_b & ~right_a).sum()), int((right_a & ~right_b).sum())
+    p = exact_mcnemar(lost, gained)
+    words = {"count": len(right_a), "a": a, "b": b, "gained": gained, "lost": lost, "p": significant(p)}
+    if p < ALPHA:
+        return say(
+            "A difference in the answers of modes {a} and {b} is established: of {count} items {b} gains {gained} and "
+            "loses {lost} (exact McNemar p = {p}).", **words,
+        )  # fmt: skip
+    return say(
+        "No difference in the answers of modes {a} and {b} is established: of {count} items {b} gains {gained} and "
+        "loses {lost} (exact McNemar p = {p}).", **words,
+    )  # fmt: skip
+
+
+def _nearer(found: dict[str, StepResult], names: tuple[str, str]) -> str:
+    """Who is closer to the truth."""
+    inside, outputs = found.get("inside_the_scan"), found.get("scan_outputs")
+    nearer = inside.numbers.get("nearer") if inside is not None else None
+    if nearer is None or nearer == "equal":
+        return "" if nearer is None else say("Both scans err alike against FP64.")
+    a, b = inside.numbers["error_of_a"], inside.numbers["error_of_b"]
+    size = say(
+        "Closer to FP64 is mode {nearer}: its scan errs by at most {small} of RMS before the cast to float16, the "
+        "other by {large}",
+        nearer=nearer, small=significant(min(a, b)), large=significant(max(a, b)),
+    )  # fmt: skip
+    if outputs is None or "layers_where_b_is_closer" not in outputs.numbers:
+        return size + say(".")
+    count = outputs.numbers["layers_where_b_is_closer" if nearer == names[1] else "layers_where_a_is_closer"]
+    return size + say("; after it, in {count} of {layers} layers.", count=count, layers=outputs.numbers["layers"])
+
+
+def _operation(found: dict[str, StepResult]) -> str:
+    """Which operation, and what share."""
+    shares = found.get("causes")
+    lead = shares.numbers.get("leading") if shares is not None else None
+    if lead is None or lead["share"] != lead["share"]:
+        return ""
+    by_cause = shares.frames["Causes"]
+    top = by_cause.loc[by_cause["y"].idxmax()]
+    words = {"operation": lead["operation"], "switch": lead["switch"], "part": share(lead["share"]),
+             "cause": top["cause"], "title": label(top["title"]), "whole": share(top["y"])}  # fmt: skip
+    if lead["low"] == lead["low"]:
+        return say(
+            "Of the squared difference at y, {operation} ({switch}) makes {part} (95 % of resampled items: {low} to "
+            "{high}), and cause {cause} of the plan ({title}) {whole}.",
+            low=share(lead["low"]), high=share(lead["high"]), **words,
+        )  # fmt: skip
+    return say(
+        "Of the squared difference at y, {operation} ({switch}) makes {part}, and cause {cause} of the plan ({title}) "
+        "{whole}.", **words,
+    )  # fmt: skip
+
+
+def _answers(found: dict[str, StepResult]) -> str:
+    """How the modes come to different answers."""
+    traced, amplified = found.get("answer_tracing"), found.get("amplifiers")
+    parts = [first_sentence(traced.verdict)] if traced is not None else []
+    kinds = amplified.numbers.get("attributed") if amplified is not None else None
+    if kinds:
+        parts.append(say(
+            "Their amplifiers: {kinds}.",
+            kinds=clauses(say("{kind} ({count} items)", kind=label(kind), count=n) for kind, n in kinds.items()),
+        ))  # fmt: skip
+    return paragraph(parts)
 
 
 def summary(
     results: Workbook | Iterable[StepResult], mode_a: str = "0", mode_b: str = "2-1",
-    layers: Sequence[int] | None = None, items: Sequence[int] = (0,),
+    layers: Sequence[int] | None = None, items: Sequence[int] = (0,), *, run: Workbook | None = None,
 ) -> Verdict:  # fmt: skip
-    """Join the steps' results; given a :class:`Workbook` instead, run all five steps for the two modes first."""
+    """Join results into one page: real or not, who is closer to the truth, which operation, what share, what to do.
+
+    Given a :class:`Workbook` instead, run all five steps and :func:`depth` for the two modes first.  ``run``: where the
+    results come from; with it the remedies are measured and their costs named.
+    """
     if isinstance(results, Workbook):
-        results = compare_modes(results, mode_a, mode_b, layers=layers, items=items)
-    found = tuple(sorted(results, key=lambda r: r.STEP))
-    by_step = {r.STEP: r for r in found}
+        run = results
+        results = [
+            *compare_modes(run, mode_a, mode_b, layers=layers, items=items), *depth(run, mode_a, mode_b, layers, items)
+        ]  # fmt: skip
+    every = tuple(sorted(results, key=lambda r: r.STEP))
+    found = {r.NAME: r for r in every}
     if not found:
         return Verdict(
             status="unknown", verdict=say("No step was run, so there is no verdict."), settings={}, numbers={},
             frames={"Steps": pd.DataFrame(columns=["step", "title", "status", "verdict"])},
         )  # fmt: skip
-    first = by_step.get(1)
-    faults = [r for r in found if r.status == "fault"]
-    if faults:
-        status = "fault"
-    elif first is not None and first.status != "unknown":
-        status = first.status
-    else:
-        known = [r.status for r in found if r.status != "unknown"]
-        status = "unknown" if not known else "identical" if set(known) == {"identical"} else "rounding"
-        status = "established" if "established" in known else status
-    lead = faults[0] if faults else first if first is not None else found[-1]
-    advice = _advice(by_step)
+    steps = [r for r in every if r.NAME in MAIN]
+    faults = [r for r in steps if r.status == "fault"]
+    lead = faults[0] if faults else found.get("is_it_real", every[0])
+    names = (mode_a, mode_b)
+    chosen = run.check_layers(layers) if run is not None else []
+    choices = remedies(run, mode_a, mode_b, chosen[0], items[0]) if chosen and len(items) else None
+    advice = _advice(found, choices, names)
     parts = [lead.verdict]
-    if 4 in by_step and lead.STEP != 4:
-        parts.append(first_sentence(by_step[4].verdict))
-    table = pd.DataFrame(
-        [{"step": r.STEP, "title": r.TITLE, "status": r.status, "verdict": r.verdict} for r in found]
-    )
-    numbers = {r.NAME: r.numbers for r in found} | {"advice": advice}
+    if "is_it_real" not in found and run is not None:
+        parts.insert(0, _real(run, *names))
+    if "scan_outputs" in found and lead.NAME != "scan_outputs":
+        parts.append(first_sentence(found["scan_outputs"].verdict))
+    if lead.NAME != "inside_the_scan":
+        parts.append(_nearer(found, names))
+    parts += [_operation(found), _answers(found)]
+    frames = {
+        "Steps": pd.DataFrame(
+            [{"step": r.STEP, "title": r.TITLE, "status": r.status, "verdict": r.verdict} for r in every]
+        )
+    }
+    if choices is not None:
+        frames["What could run instead"] = choices
+    numbers = {r.NAME: r.numbers for r in every} | {"advice": advice}
     return Verdict(
-        status=status, verdict=paragraph([*parts, advice]), settings=found[-1].settings, numbers=numbers,
-        frames={"Steps": table}, results=found,
+        status=_status(steps or list(every), found), verdict=paragraph([*parts, advice]), settings=every[-1].settings,
+        numbers=numbers, frames=frames, results=every,
     )  # fmt: skip
+
+
+def _status(steps: list[StepResult], found: dict[str, StepResult]) -> str:
+    """A fault of any step, else what step 1 says, else the strongest of the others."""
+    if any(r.status == "fault" for r in steps):
+        return "fault"
+    first = found.get("is_it_real")
+    if first is not None and first.status != "unknown":
+        return first.status
+    known = {r.status for r in steps} - {"unknown"}
+    if not known or known == {"identical"}:
+        return "identical" if known else "unknown"
+    return "established" if "established" in known else "rounding"
