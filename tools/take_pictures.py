@@ -12,7 +12,6 @@ SHOTS = (
     ("summary", "index.html", "light", {"width": 1280, "height": 860}, ""),
     ("step", "4_scan_outputs.html", "dark", {"width": 1280, "height": 860}, ".views"),
     ("words", "index.html", "light", {"width": 1280, "height": 860}, ".views"),
-    ("phone", "index.html", "dark", {"width": 390, "height": 844}, ""),
 )
 """Name, page, colour scheme, window, and the part from which on it is shown; nothing for the top."""
 
