@@ -6,6 +6,7 @@
 #include "published.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <new>
@@ -55,8 +56,8 @@ float scan_chunk(Chunk<kThreads, kItems> &w, float carry) {
         w.total_h[t] = h;
     }
     for (int offset = 1; offset < 32; offset *= 2) {  // 2: each warp
-        std::copy(w.total_a, w.total_a + kThreads, w.before_a);
-        std::copy(w.total_h, w.total_h + kThreads, w.before_h);
+        std::memcpy(w.before_a, w.total_a, sizeof w.total_a);  // of a constant size, so no call
+        std::memcpy(w.before_h, w.total_h, sizeof w.total_h);
         for (int warp = 0; warp < kThreads; warp += 32) {
             for (int lane = offset; lane < 32; ++lane) {
                 const int t = warp + lane;
@@ -89,14 +90,13 @@ float scan_chunk(Chunk<kThreads, kItems> &w, float carry) {
 }
 
 template <int kThreads, int kItems, bool kTaps>
-void channel_chunk(const PublishedScan &p, Chunk<kThreads, kItems> &w, const float *silu_z, int b, int d, int slot,
-                   int start) {
+void channel_chunk(const PublishedScan &p, Chunk<kThreads, kItems> &w, const float *steps, const float *silu_z, int b,
+                   int d, int slot, int start) {
     constexpr int kSize = kThreads * kItems;
     const int count = std::min(kSize, p.l - start);
     const int64_t row = (int64_t(b) * p.d + d) * p.l + start;
     const float D = p.D ? dequantize(*p.D_scale, p.D[d]) : 0.0f;
-    const float bias = p.dt_bias ? dequantize(*p.dt_bias_scale, p.dt_bias[d]) : 0.0f;
-    const float u_scale = *p.u_scale, dt_scale = *p.dt_scale;
+    const float u_scale = *p.u_scale;
 
     float *dt = &w.dt[0][0], *du = &w.du[0][0], *out = &w.out[0][0], *sum = &w.sum[0][0];
     float *decay = &w.decay[0][0], *drive = &w.drive[0][0], *state = &w.state[0][0];
@@ -105,16 +105,9 @@ void channel_chunk(const PublishedScan &p, Chunk<kThreads, kItems> &w, const flo
         std::fill(du, du + kSize, 0.0f);
         std::fill(out, out + kSize, 0.0f);
     }
-    float steps[256];  // dt after softplus by code: the same 256 values serve a long row
-    const bool table = count > 256;
-    for (int code = -128; table && code < 128; ++code) {
-        const float raw = step_size(dt_scale, static_cast<int8_t>(code), bias);
-        steps[code + 128] = p.softplus ? softplus(raw) : raw;
-    }
     for (int t = 0; t < count; ++t) {
         const int at = Chunk<kThreads, kItems>::item(t) * kThreads + Chunk<kThreads, kItems>::thread(t);
-        const float raw = step_size(dt_scale, p.dt[row + t], bias);
-        const float step = table ? steps[p.dt[row + t] + 128] : p.softplus ? softplus(raw) : raw;
+        const float step = steps[p.dt[row + t] + 128];
         const float u = dequantize(u_scale, p.u[row + t]);
         dt[at] = step;
         du[at] = step * u;
@@ -174,6 +167,21 @@ void channel_chunk(const PublishedScan &p, Chunk<kThreads, kItems> &w, const flo
     }
 }
 
+// dt after softplus of a channel by code, for the codes that its batch holds: the formula once per code.
+void step_table(const PublishedScan &p, int d, float *steps) {
+    const float bias = p.dt_bias ? dequantize(*p.dt_bias_scale, p.dt_bias[d]) : 0.0f;
+    bool used[256] = {};
+    for (int b = 0; b < p.b; ++b) {
+        const int8_t *dt = p.dt + (int64_t(b) * p.d + d) * p.l;
+        for (int t = 0; t < p.l; ++t) used[dt[t] + 128] = true;
+    }
+    for (int code = 0; code < 256; ++code) {
+        if (!used[code]) continue;
+        const float raw = step_size(*p.dt_scale, static_cast<int8_t>(code - 128), bias);
+        steps[code] = p.softplus ? softplus(raw) : raw;
+    }
+}
+
 template <int kThreads, int kItems, bool kTaps>
 void scan(const PublishedScan &p, int threads) {
     using Work = Chunk<kThreads, kItems>;
@@ -186,8 +194,11 @@ void scan(const PublishedScan &p, int threads) {
         silu_z[code + 128] = z;
         silu_z[256 + code + 128] = 1.0f + exponential(-z);
     }
+    std::vector<float> steps(size_t(p.d) * 256);
 #pragma omp parallel num_threads(threads)
     {
+#pragma omp for schedule(static)
+        for (int d = 0; d < p.d; ++d) step_table(p, d, steps.data() + int64_t(d) * 256);
         const auto work = std::make_unique<Work>();
         work->B.resize(size_t(p.n) * kSize);
         work->C.resize(size_t(p.n) * kSize);
@@ -211,7 +222,8 @@ void scan(const PublishedScan &p, int threads) {
                     spread<kThreads, kItems>(p.C + from, *p.C_scale, count, work->C.data() + size_t(n) * kSize);
                 }
                 for (int d = first; d < last; ++d) {
-                    channel_chunk<kThreads, kItems, kTaps>(p, *work, silu_z, b, d, d - first, start);
+                    channel_chunk<kThreads, kItems, kTaps>(p, *work, steps.data() + int64_t(d) * 256, silu_z, b, d,
+                                                           d - first, start);
                 }
             }
         }
