@@ -105,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("diagnose", _diagnose, "name the operation that is at fault in a scan")
     sub.add_argument("--scan", required=True, help="a registered name, or mypackage.module:function")
     sub.add_argument("--against", default="oracle", help="the scan to measure against (default: oracle)")
+    sub.add_argument("--u", default="auto", choices=("auto", "int8", "float32", "float16"),
+                     help="how the scan takes its u (default: auto, codes first)")
     sub.add_argument("--reproducer", type=Path, help="write the smallest input that shows the fault, as a program")
     _json_option(sub)
 
@@ -290,7 +292,7 @@ def _diagnose(options: argparse.Namespace) -> int:
     scan, against = _scan(options.scan), _scan(options.against)
     from .diagnose import diagnose
 
-    diagnosis = diagnose(scan, against=against, progress=sys.stderr.isatty())
+    diagnosis = diagnose(scan, against=against, u=options.u, progress=sys.stderr.isatty())
     print(f"{options.scan}: {diagnosis.verdict}" + (f", {diagnosis.operation}" if diagnosis.operation else ""))
     for sentence in diagnosis.evidence:
         print(f"  {sentence}")

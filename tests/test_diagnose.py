@@ -3,6 +3,8 @@
 import json
 import runpy
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quamba_lab import ScanOutput, scans
+from quamba_lab import Quantized, ScanOutput, scans
 from quamba_lab.diagnose import diagnose
 from quamba_lab.diagnose.bounds import Precision, bounds, rounds_nowhere
-from quamba_lab.diagnose.gallery import BASES, faults, honest
+from quamba_lab.diagnose.gallery import BASES, faults, honest, other_hands
 from quamba_lab.diagnose.probes import RUNGS, build, ladder
 from quamba_lab.scans import variants
 from quamba_lab.scans.oracle import oracle_float64
@@ -21,7 +23,13 @@ from quamba_lab.scans.variants import Arithmetic, Variant
 
 FAULTS = faults()
 HONEST = honest()
+HANDS = other_hands()
 LIMIT = 60.0
+TABLE = (Path(__file__).parents[1] / "docs" / "diagnosis-table.md").read_text(encoding="utf-8")
+
+ONE_EACH = {(fault.operation, fault.verdict): name for name, fault in reversed(FAULTS.items())}
+SAMPLE = [name for k, name in enumerate(FAULTS) if k % 9 == 4 or name in ONE_EACH.values()]
+"""One fault for each operation and verdict, and every ninth; the command that writes the table plants them all."""
 
 
 def test_the_gallery_is_large_enough():
@@ -31,7 +39,14 @@ def test_the_gallery_is_large_enough():
     assert {fault.operation for fault in planted} == set(scans.OPERATIONS)
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if FAULTS[name].verdict != "timeout"])
+def test_the_table_in_the_docs_is_of_this_gallery_and_names_all_rightly():
+    rows = [line.split(" | ") for line in TABLE.splitlines() if line.startswith("| ")]
+    assert {row[0].removeprefix("| ") for row in rows} >= {*FAULTS, *HONEST, *HANDS}
+    assert "(wrong)" not in TABLE
+    assert f"0 of {len(HONEST) + len(HANDS)} honest scans accused" in TABLE
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLE if FAULTS[name].verdict != "timeout"])
 def test_a_planted_fault_is_named(name):
     fault = FAULTS[name]
     base = list(BASES.values())[list(FAULTS).index(name) % len(BASES)]
@@ -42,9 +57,9 @@ def test_a_planted_fault_is_named(name):
         assert 0 < found.confidence <= 1
 
 
-@pytest.mark.parametrize("name", list(HONEST))
+@pytest.mark.parametrize("name", [*list(HONEST)[::5], *list(HANDS)[::2]])
 def test_an_honest_scan_is_never_accused(name):
-    found = diagnose(Arithmetic(HONEST[name]), time_limit=LIMIT)
+    found = diagnose(HANDS.get(name) or Arithmetic(HONEST[name]), time_limit=LIMIT)
     assert found.verdict in ("rounding", "identical"), found.evidence
     assert found.operation is None
 
@@ -104,6 +119,28 @@ def test_a_scan_may_decline_an_option_and_may_not_decline_the_rest():
     found = diagnose(single_group)
     assert found.verdict == "rounding"
     assert any("declined" in line for line in found.evidence)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_scan_that_takes_values_for_u(dtype):
+    def values_only(x):
+        if x.u.values.dtype != dtype:
+            raise TypeError("u must be values")
+        return Arithmetic()(replace(x, u=Quantized(x.u.values.float(), None)))
+
+    def coarse(x):
+        return values_only(replace(x, u=Quantized(x.u.values.bfloat16().to(dtype), None)) if x.u.scale is None else x)
+
+    name = str(dtype).removeprefix("torch.")
+    assert diagnose(values_only, u=name).verdict == "rounding"
+    found = diagnose(coarse, u=name)
+    assert (found.verdict, found.operation) == ("fault", "dequantize.u"), found.evidence
+    assert f"dtype={dtype}" in found.reproducer
+    assert diagnose(values_only, u="int8").verdict == "error"
+    if dtype == torch.float32:
+        assert diagnose(values_only).verdict == "rounding"
+    with pytest.raises(ValueError, match="float32"):
+        diagnose(values_only, u="bfloat16")
 
 
 def test_a_bare_tensor_will_do():

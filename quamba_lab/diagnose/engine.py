@@ -16,7 +16,7 @@ from .bounds import Precision
 from .decide import decide
 from .finding import Finding
 from .probes import RUNGS, Embed, Probe
-from .records import Findings, Record, judge, measured_ladder, measured_units, uses
+from .records import U_DTYPES, Findings, Record, judge, measured_ladder, measured_units, uses
 from .reproducer import write_reproducer
 from .result import Diagnosis, Evidence
 from .sandbox import Outcome, Sandbox
@@ -38,6 +38,7 @@ def diagnose(
     device: torch.device | str = "cpu",
     progress: bool = False,
     reproducer: bool = True,
+    u: str = "auto",
 ) -> Diagnosis:
     """Name the operation at fault in a scan that is only called.
 
@@ -46,24 +47,28 @@ def diagnose(
     to the same bounds.  ``seed`` draws the random parts of the probes.  ``time_limit``: seconds for one call.
     ``precision``: what the scan states of itself, ``"fp32"`` or for example ``"bf16 state"``.
     ``reproducer``: shrink a fault to the smallest input that shows it and write a file around it (as text).
+    ``u``: how the scan takes its u: ``"int8"`` codes, ``"float32"`` or ``"float16"`` values; ``"auto"`` asks with codes
+    and, when the scan raises at them, with float32.
 
     Verdicts: ``identical`` (every y is the correctly rounded one, or equal to the other scan's), ``rounding`` (inside
     the bounds), ``fault`` (outside), and ``error``, ``timeout``, ``invalid output``, ``mutates inputs``.
-    Raises ``ValueError`` for an unknown name or precision, or a scan that cannot run on this machine.
+    Raises ``ValueError`` for an unknown name, precision or ``u``, or a scan that cannot run on this machine.
     """
     Precision.parse(precision)
+    if u not in ("auto", *U_DTYPES):
+        raise ValueError(f"u={u!r}: choose one of auto, {', '.join(U_DTYPES)}")
     fn, name = _function(fn_or_name)
     oracle = against == "oracle"
     other = None if oracle else _function(against)
     with Sandbox(fn, time_limit) as sandbox:
-        found = _examine(sandbox, seed, precision, device, progress)
+        found = _examined(sandbox, seed, precision, device, progress, u)
         if isinstance(found, Diagnosis):
             return replace(found, scan=name, against="oracle" if oracle else other[1])
         diagnosis = _conclude(sandbox, found, name, precision, device, reproducer)
         if other is None:
             return replace(diagnosis, calls=sandbox.calls, seconds=sandbox.seconds)
     with Sandbox(other[0], time_limit) as second:
-        theirs = _examine(second, seed, precision, device, progress)
+        theirs = _examined(second, seed, precision, device, progress, u)
         if not isinstance(theirs, Diagnosis):
             equal = _equal_everywhere(found.records, theirs.records)
             theirs = _conclude(second, theirs, other[1], precision, device, reproducer)
@@ -86,8 +91,19 @@ def _function(fn_or_name: Callable | str) -> tuple[Callable, str]:
     return fn_or_name, f"{module}:{label}" if module and label else type(fn_or_name).__name__
 
 
+def _examined(
+    sandbox: Sandbox, seed: int, precision: str, device: torch.device | str, progress: bool, u: str
+) -> Findings | Diagnosis:
+    """:func:`_examine` with u as the scan takes it."""
+    found = _examine(sandbox, seed, precision, device, progress, "int8" if u == "auto" else u)
+    if u == "auto" and isinstance(found, Diagnosis) and found.verdict == "error" and len(found.evidence) == 1:
+        other = _examine(sandbox, seed, precision, device, progress, "float32")
+        return found if isinstance(other, Diagnosis) and other.verdict == "error" else other
+    return found
+
+
 def _examine(
-    sandbox: Sandbox, seed: int, precision: str, device: torch.device | str, progress: bool
+    sandbox: Sandbox, seed: int, precision: str, device: torch.device | str, progress: bool, u: str
 ) -> Findings | Diagnosis:
     """All records, or a diagnosis at once when the scan does not answer."""
 
@@ -109,12 +125,12 @@ def _examine(
         records.append(record)
         return None
 
-    for probe, limit in measured_units(precision):
+    for probe, limit in measured_units(precision, u):
         if (early := take(probe, limit)) is not None:
             return early
     passing = [r.about["embed"] for r in records if r.outcome.y is not None and not r.bad_y]
     embed = passing[0] if passing else None
-    steps = measured_ladder(embed or Embed(), seed, precision)
+    steps = measured_ladder(embed or Embed(), seed, precision, u)
     for probe, limit in tqdm(steps, desc="probes", disable=not progress, mininterval=1.0):
         if (early := take(probe, limit)) is not None:
             return early

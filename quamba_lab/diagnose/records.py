@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import torch
 
+from ..quantized import Quantized
 from ..scans import ScanInputs
 from .bounds import Bounds, Precision, bounds
 from .probes import Embed, Probe, ladder, units
 from .sandbox import Outcome, Sandbox
 
-__all__ = ["EMBEDS", "Findings", "Record", "judge", "measured_ladder", "measured_units", "uses"]
+__all__ = ["EMBEDS", "U_DTYPES", "Findings", "Record", "judge", "measured_ladder", "measured_units", "uses"]
 
 EMBEDS = (
     Embed(),
@@ -96,15 +98,33 @@ def judge(probe: Probe, limit: Bounds, outcome: Outcome, again: bool = False) ->
     )
 
 
+U_DTYPES = {"int8": torch.int8, "float32": torch.float32, "float16": torch.float16}
+"""What a scan may take as u: codes, or values without a scale."""
+
+
+def _as_taken(probes: Iterable[Probe], u: str) -> Iterator[Probe]:
+    """The probes with u as the scan takes it; those whose u float16 cannot hold are left out."""
+    for probe in probes:
+        if u != "int8":
+            values = probe.inputs.u.dequantize().to(U_DTYPES[u])
+            if not bool(torch.isfinite(values).all()):
+                continue
+            probe = replace(probe, inputs=replace(probe.inputs, u=Quantized(values, None)))
+        yield probe
+
+
 @lru_cache(maxsize=8)
-def measured_ladder(embed: Embed, seed: int, precision: str) -> tuple[tuple[Probe, Bounds], ...]:
+def measured_ladder(embed: Embed, seed: int, precision: str, u: str = "int8") -> tuple[tuple[Probe, Bounds], ...]:
     """The ladder with its bounds; kept, since it is the same for every scan."""
-    return tuple((probe, bounds(probe.inputs, Precision.parse(precision))) for probe in ladder(embed, seed))
+    limit = Precision.parse(precision)
+    return tuple((probe, bounds(probe.inputs, limit)) for probe in _as_taken(ladder(embed, seed), u))
 
 
 @lru_cache(maxsize=8)
-def measured_units(precision: str) -> tuple[tuple[Probe, Bounds], ...]:
-    return tuple((probe, bounds(probe.inputs, Precision.parse(precision))) for probe in units(EMBEDS))
+def measured_units(precision: str, u: str = "int8") -> tuple[tuple[Probe, Bounds], ...]:
+    """The probes of the first rung with their bounds."""
+    limit = Precision.parse(precision)
+    return tuple((probe, bounds(probe.inputs, limit)) for probe in _as_taken(units(EMBEDS), u))
 
 
 def uses(x: ScanInputs) -> set[str]:

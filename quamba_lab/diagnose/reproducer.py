@@ -49,8 +49,10 @@ def expected(b, c):
 def _literal(x: ScanInputs) -> list[str]:
     lines = []
     for name, q in x.operands().items():
-        scale = "None" if q.scale is None else repr(float(q.scale))
-        lines.append(f"    {name}=codes({q.values.tolist()}, {scale}),")
+        if q.scale is None:
+            lines.append(f"    {name}=Quantized(torch.tensor({q.values.tolist()}, dtype={q.values.dtype}), None),")
+            continue
+        lines.append(f"    {name}=codes({q.values.tolist()}, {float(q.scale)!r}),")
     if x.state_scale is not None:
         lines.append(f"    state_scale=torch.tensor({float(x.state_scale)!r}),")
     return [*lines, f"    softplus={x.softplus},"]
@@ -145,7 +147,7 @@ REPEATED = [
     "    out = scan(x)",
     "    calls.append(getattr(out, 'y', out).clone())",
     "    if k % 3 == 2:  # something else in between",
-    "        scan(dataclasses.replace(x, u=x.u.map(torch.bitwise_not)))",
+    "        scan(dataclasses.replace(x, u=x.u.map(torch.neg)))",
     "for k, y in enumerate(calls[1:], 2):",
     "    if not torch.equal(y, calls[0]):",
     '        print(f"expected, from call 1: {calls[0].flatten()[:4].tolist()}")',

@@ -198,7 +198,10 @@ def scales(f: Findings) -> Finding | None:
 def _as_if_unscaled(record: Record) -> bool:
     """Every wrong y is what a scale of 1 would give."""
     x, name = record.probe.inputs, record.about["operand"]
-    one = Quantized(getattr(x, name).values, torch.ones((), dtype=torch.float32))
+    operand = getattr(x, name)
+    if operand.scale is None:
+        return False
+    one = Quantized(operand.values, torch.ones((), dtype=torch.float32))
     plain = bounds(replace(x, **{name: one}))
     outside = record.bounds.violations(record.outcome.y)
     return not (outside & plain.violations(record.outcome.y)).any()

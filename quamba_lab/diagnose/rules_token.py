@@ -338,7 +338,7 @@ def softplus(f: Findings) -> Finding | None:
 
 
 def _gain(record: Record) -> float:
-    return float(record.probe.inputs.u.scale)
+    return float(record.probe.inputs.u.dequantize().abs().max())
 
 
 def _raw(record: Record) -> float:

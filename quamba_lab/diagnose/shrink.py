@@ -57,7 +57,7 @@ def shrink(call: Callable[[ScanInputs], Outcome], finding: Finding, precision: P
                 second = call(x)
                 if second.y is not None and second.y.tobytes() != outcome.y.tobytes():
                     return Smallest(x, limit, outcome, False, True)
-                call(replace(x, u=x.u.map(torch.bitwise_not)))
+                call(replace(x, u=x.u.map(torch.neg)))
         if limit.violations(outcome.y).any():
             return Smallest(x, limit, outcome, False)
         if state and outcome.state is not None and limit.state_violations(outcome.state).any():
