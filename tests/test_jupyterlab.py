@@ -51,7 +51,7 @@ def opened(page, lab, name):
     return page.locator(".ql-explorer")
 
 
-def settled(page, section, seconds=60):
+def settled(page, section, seconds=150):
     """Wait until no card of a section waits for a computation; whether the section asks before it computes."""
     section.page.wait_for_function(
         """section => !section.querySelector('.ql-stale') || [...section.querySelectorAll('.ql-status button')]

@@ -12,7 +12,9 @@ __all__ = ["SHARED", "of_result"]
 
 SHARED = ("mode_a", "mode_b", "item", "layer", "token", "stage", "channel")
 """The choices of the control bar, the same in every notebook."""
-RENAMED = {"error_budget": {"channel": "rank", "mode": "side"}, "scan_outputs": {"kind": "run"}}
+SIDE = "side"
+"""A result's control between its two modes: which of them the bar's pair is, since their names change with it."""
+RENAMED = {"error_budget": {"channel": "rank", "mode": SIDE}, "scan_outputs": {"kind": "run"}}
 """Controls of a result that mean something else than the bar's control of the same name."""
 AXES = ("x", "y", "scale")
 
@@ -44,7 +46,10 @@ def of_result(result: Any, step: str = "") -> tuple[list[View], list[dict[str, A
                     found = sources.get((step, *(choices[name] for name in pair)))
                     return {"series": [], "rows": [], "columns": [], "note": found.verdict}
                 _chart = charts.get(_chart["name"], {"frames": {}})
-            key = "|".join(str(choices[name]) for name in _own.values())
+            sides = {"A": choices.get("mode_a"), "B": choices.get("mode_b")}
+            key = "|".join(
+                str(sides[choices[name]] if name == SIDE else choices[name]) for name in _own.values()
+            )
             if key not in _chart["frames"]:
                 return {"series": [], "rows": [], "columns": [], "note": say("Nothing was measured for this choice.")}
             axes = {name: _chart[name] for name in AXES if name in _chart}
@@ -60,4 +65,8 @@ def of_result(result: Any, step: str = "") -> tuple[list[View], list[dict[str, A
             )
         )  # fmt: skip
     controls = [{**control, "name": renamed.get(control["name"], control["name"])} for control in data["controls"]]
+    controls = [
+        {**control, "label": "Side", "options": ["A", "B"], "default": "B"} if control["name"] == SIDE else control
+        for control in controls
+    ]
     return views, [control for control in controls if not step or control["name"] not in SHARED]

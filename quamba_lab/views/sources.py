@@ -16,7 +16,7 @@ from ..steps.workbook import BYTES_PER_ELEMENT, TRACE_IN_MEMORY, Workbook
 from ..texts import label, say
 from ..trace import STAGES, Trace
 
-__all__ = ["SLOW", "Need", "Sources"]
+__all__ = ["QUICK", "SLOW", "Need", "Sources"]
 
 Need = tuple[Any, ...]
 """What has to be computed: a kind of :data:`COMPUTES`, then its arguments: ("trace", "2-1", 0)."""
@@ -95,6 +95,8 @@ COMPUTES: dict[str, Callable[..., Any]] = {
     ),
 }  # fmt: skip
 
+QUICK = ("trace", "pairs", "lockstep", "witness")
+"""What takes a fraction of a second on the shipped model."""
 SLOW = ("state_quantization", "causes", "amplifiers", "answer_tracing")
 """What takes so long that a person is asked before another pair of modes is computed."""
 

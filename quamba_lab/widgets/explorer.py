@@ -13,7 +13,7 @@ import ipywidgets as w
 from ..texts import label, localized, say
 from ..views import Sources, View
 from ..views.draw import Drawing
-from ..views.sources import SLOW, Need, in_words
+from ..views.sources import QUICK, SLOW, Need, in_words
 from .bar import ControlBar, Selection, control_widget
 from .cards import body, card, drawing
 from .job import Job, Stopped
@@ -121,7 +121,17 @@ class Explorer:
                 missing += lacking
             else:
                 self._draw(view, choices)
-        self._compute(list(dict.fromkeys(missing)))
+        # What is quick comes first, so that its cards need not wait for a step.
+        self._compute(sorted(dict.fromkeys(missing), key=lambda need: need[0] not in QUICK))
+
+    def _draw_ready(self) -> None:
+        """Draw the cards whose part of a computation is done already."""
+        choices = self.choices
+        for view in self.views:
+            panel = self.panels[view.name]
+            if panel.stale and not self.sources.missing(view.needs(self.sources, **view.choose(choices))):
+                panel.stale = False
+                self._draw(view, choices)
 
     def _draw(self, view: View, choices: Mapping[str, Any]) -> None:
         chosen = view.choose(choices)
@@ -156,6 +166,7 @@ class Explorer:
 
         def told(done: int, words: str) -> None:
             if self._job is job:
+                self._draw_ready()
                 self.progress.value = done
                 self._say(say("Computing {what} …", what=words), button="Stop")
 
