@@ -12,6 +12,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 from .estimates import ALPHA, CLAIMED_POINTS, POWER, Interval, exact_mcnemar
+from .texts import say
 
 __all__ = [
     "Claim",
@@ -136,21 +137,30 @@ def judge_claim(hits_a: int, hits_b: int, n: int, alpha: float = ALPHA) -> Claim
     smallest, largest = splits["p"].min(), splits["p"].max()
     possible = int((splits["p"] <= alpha).sum())
     few, many = splits["items_needed"].min(), splits["items_needed"].max()
-    counts = f"{hits_a} of {n} against {hits_b} of {n}"
+    counts = say("{hits_a} of {n} against {hits_b} of {n}", hits_a=hits_a, n=n, hits_b=hits_b)
     if hits_a == hits_b:
-        verdict = f"{counts} is no difference in accuracy; only the items' own answers could show one."
+        verdict = say(
+            "{counts} is no difference in accuracy; only the items' own answers could show one.", counts=counts
+        )
     elif possible == len(splits):
-        verdict = f"{counts} is a difference whatever items were flipped: exact McNemar p is at most {largest:.2g}."
+        verdict = say(
+            "{counts} is a difference whatever items were flipped: exact McNemar p is at most {largest}.",
+            counts=counts, largest=f"{largest:.2g}"
+        )
     elif possible == 0:
-        verdict = (
-            f"{counts} establishes nothing by itself: whatever items were flipped, exact McNemar p lies between "
-            f"{smallest:.2g} and {largest:.2g}; to see such a difference with {POWER:.0%} power takes between "
-            f"{few:,.0f} and {many:,.0f} items."
+        verdict = say(
+            "{counts} establishes nothing by itself: whatever items were flipped, exact McNemar p lies between "
+            "{smallest} and {largest}; to see such a difference with {power} power takes between {few} and {many} "
+            "items.",
+            counts=counts, smallest=f"{smallest:.2g}", largest=f"{largest:.2g}", power=f"{POWER:.0%}",
+            few=f"{few:,.0f}", many=f"{many:,.0f}"
         )
     else:
-        verdict = (
-            f"{counts} alone does not decide: exact McNemar p lies between {smallest:.2g} and {largest:.2g}, "
-            f"depending on which items were flipped ({possible} of {len(splits)} possible tables reach {alpha})."
+        verdict = say(
+            "{counts} alone does not decide: exact McNemar p lies between {smallest} and {largest}, depending on which "
+            "items were flipped ({possible} of {splits} possible tables reach {alpha}).",
+            counts=counts, smallest=f"{smallest:.2g}", largest=f"{largest:.2g}", possible=possible,
+            splits=len(splits), alpha=alpha
         )
     ends = [proportion_confint(h, n, alpha=0.05, method="wilson") for h in (hits_a, hits_b)]
     intervals = [Interval(float(low), float(high)) for low, high in ends]

@@ -104,7 +104,9 @@ def survey(
     right = sum(found[f"planted: {name}"].operation == gallery[name].operation for name in planted)
     if guilty:
         verdict = clauses(
-            say("{name}: {verdict} in {operation}", name=name, verdict=one.verdict, operation=str(one.operation))
+            say("{name}: {verdict} in {operation}", name=name, verdict=one.verdict, operation=one.operation)
+            if one.operation
+            else say("{name}: {verdict}", name=name, verdict=one.verdict)
             for name, one in guilty.items()
         )
     else:

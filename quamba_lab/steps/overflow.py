@@ -193,18 +193,18 @@ def _effects(run: Workbook, modes: Sequence[str], hit: Sequence[int]) -> pd.Data
     if not hit:
         return pd.DataFrame(columns=columns)
     found = {mode: _answers(run, mode, hit) for mode in modes}
-    pairs = [(f"{mode}: clamped for wrapped", found[mode]["published"], found[mode]["clamped"]) for mode in modes]
+    pairs = [(say("{mode}: clamped for wrapped", mode=mode), found[mode]["published"], found[mode]["clamped"]) for mode in modes]
     if len(modes) == 2:
         a, b = modes
         pairs += [
-            (f"{b} against {a}, {form}, items with a wrap", found[a][form], found[b][form])
+            (say("{b} against {a}, {form}, items with a wrap", a=a, b=b, form=form), found[a][form], found[b][form])
             for form in ("published", "clamped")
         ]
         others = np.setdiff1d(np.arange(run.limit), hit)
         if others.size:
             whole = [run.answers(mode) for mode in modes]
             sides = [{"correct": x.correct[others], "log_probability": x.log_probability[others]} for x in whole]
-            pairs.append((f"{b} against {a}, items without a wrap", *sides))
+            pairs.append((say("{b} against {a}, items without a wrap", a=a, b=b), *sides))
     rows = []
     for name, before, after in pairs:
         flips = st.paired_accuracy(before["correct"], after["correct"])

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from .zh_labels import LABELS as ZH_LABELS
 from .zh_sentences import SENTENCES as ZH
 
 __all__ = [
@@ -32,9 +31,6 @@ LANGUAGES = ("en", "zh")
 
 TRANSLATIONS: dict[str, dict[str, str]] = {"zh": ZH}
 """By language: the English template and its translation, with the same fields."""
-
-KINDS: dict[str, dict[str, str]] = {"zh": ZH_LABELS}
-"""By language: the words for names (``lockstep``, ``tie``) that sentences take as values."""
 
 STRICT = "QUAMBA_LAB_STRICT_TEXTS"
 """Environment variable (the tests set it): a template without a translation raises instead of staying English."""
@@ -141,9 +137,14 @@ def _fill(template: str, values: dict[str, object], lang: str) -> str:
 
 
 def _word(value: Any, lang: str) -> Any:
+    """A value as it is read: what was said in that language, a name that has a label by its label."""
     if isinstance(value, Said):
         return value.within(lang)
-    return KINDS[lang].get(value, value) if isinstance(value, str) and lang in KINDS else value
+    if isinstance(value, str) and lang != LANGUAGES[0]:
+        from .labels import label  # labels are made of sentences too
+
+        return label(value, lang)
+    return value
 
 
 def _joined(how: str, items: tuple[str, ...], lang: str) -> str:

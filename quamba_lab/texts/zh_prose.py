@@ -313,13 +313,13 @@ PARAGRAPHS: dict[str, str] = {
     ): "对两种模式答案不同的样本，把参考模式的数值逐层、逐阶段地放进另一种模式的运行中，直到答案变回来。",
     "# Diagnose any scan: which operation is at fault?": "# 诊断任意扫描：哪个运算有错？",
     (
-        "A scan is a function of `ScanInputs` that returns `y`. It is called some 1,500 times with small inputs "
+        "A scan is a function of `ScanInputs` that returns `y`. It is called some 1,800 times with small inputs "
         "that each exercise as few operations as possible, and every answer is held to a bound that any honest "
         "float32 implementation keeps: any order of summation, any association, fused or not, any exp within 2 ULP,"
         " fast math included. What stays inside is `rounding` and has no culprit. What leaves a bound is a `fault`,"
         " and the first rung of the ladder that shows it names the operation."
     ): (
-        "扫描是以 `ScanInputs` 为参数、返回 `y` 的函数。诊断用大约 1500 组小输入调用它，每组输入只涉及尽可能少的运"
+        "扫描是以 `ScanInputs` 为参数、返回 `y` 的函数。诊断用大约 1800 组小输入调用它，每组输入只涉及尽可能少的运"
         "算，并用一个界限检查每次的结果；任何诚实的 float32 实现都满足这个界限：任意求和次序、任意结合次序、乘加是"
         "否融合、exp 误差在 2 ULP 以内，快速数学也算在内。界限之内的是“舍入级差异”，没有责任方；超出界限的是“实现错"
         "误”，由最先显出它的那一级探针指出是哪个运算。"

@@ -154,6 +154,7 @@ SENTENCES: dict[str, str] = {
         "{verdict}。植入的 {planted} 个错误中，正确指出了 {right} 个。"
     ),
     "{name}: {verdict} in {operation}": "{name}：{verdict}，位于 {operation}",
+    "{name}: {verdict}": "{name}：{verdict}",
     "The kernel died, perhaps for want of memory.": "内核进程意外终止，可能是内存不足。",
     "A cell took longer than it may.": "某个单元格的运行时间超过了限制。",
     "It was told to stop.": "收到了停止的指令。",
@@ -192,6 +193,28 @@ SENTENCES: dict[str, str] = {
     ),
     "modes is {value}: two different modes are needed to compare, add one": (
         "modes 的值是 {value}：对比需要两种不同的模式，请再加一种"
+    ),
+    "{hits_a} of {n} against {hits_b} of {n}": "{n} 个中 {hits_a} 个对 {n} 个中 {hits_b} 个",
+    "{counts} is no difference in accuracy; only the items' own answers could show one.": (
+        "{counts}，正确率没有差异；只有各样本自己的答案才可能显出差异。"
+    ),
+    "{counts} is a difference whatever items were flipped: exact McNemar p is at most {largest}.": (
+        "{counts}，无论翻转的是哪些样本都是差异：McNemar 精确检验的 p 最大为 {largest}。"
+    ),
+    (
+        "{counts} establishes nothing by itself: whatever items were flipped, exact McNemar p lies between "
+        "{smallest} and {largest}; to see such a difference with {power} power takes between {few} and {many} "
+        "items."
+    ): (
+        "{counts}，这本身什么也证明不了：无论翻转的是哪些样本，McNemar 精确检验的 p 都在 {smallest} 到 {largest} 之"
+        "间；要以 {power} 的检验功效检出这样的差异，需要 {few} 到 {many} 个样本。"
+    ),
+    (
+        "{counts} alone does not decide: exact McNemar p lies between {smallest} and {largest}, depending on which "
+        "items were flipped ({possible} of {splits} possible tables reach {alpha})."
+    ): (
+        "{counts}，仅凭这些还不能判断：McNemar 精确检验的 p 在 {smallest} 到 {largest} 之间，取决于翻转的是哪些样本"
+        "（{splits} 张可能的表中有 {possible} 张达到 {alpha}）。"
     ),
     (
         "The largest gain is {gain} ({kind} at {site}, layer {layer}, {hits} hits per item); hit most often is the "
@@ -280,45 +303,11 @@ SENTENCES: dict[str, str] = {
     ): "处理提示时两个扫描都不量化状态，或者做法相同：状态只在返回时才舍入为 INT8",
     "Both scans receive the same inputs": "两个扫描收到的输入相同",
     "share at {where}": "在{where}处的份额",
-    "So do the other scans registered here: {scans}.": "这里注册的其他扫描也是如此：{scans}。",
-    "Code -128 occurs {stake} times in these inputs; a clip at -127 would change up to {changed} of RMS(y).": (
-        "码值 -128 在这些输入中出现 {stake} 次；裁剪到 -127 最多会改变 RMS(y) 的 {changed}。"
-    ),
     (
         "Codes out of 256 with the value code x scale, for each scan and operand, the least over the layers: {found}."
     ): "每个扫描、每个操作数的 256 个码值中，数值等于 码值 × scale 的个数（取各层最小值）：{found}。",
-    "Of the other scans registered here, {scans} give some code another value.": (
-        "这里注册的其他扫描中，{scans} 对某些码值给出别的数值。"
-    ),
-    (
-        "Code -128 does not occur in these inputs, so a clip at -127 would change no bit of y; on an operand's "
-        "lowest code it would change up to {forced} of RMS(y)."
-    ): (
-        "码值 -128 在这些输入中没有出现，裁剪到 -127 不会改变 y 的任何一位；若发生在某个操作数的最低码值上，最多会"
-        "改变 RMS(y) 的 {forced}。"
-    ),
-    "Nothing could be seen of {named}.": "无法观察到 {named}。",
-    "The same in both: {conversion}.": "两者相同：{conversion}。",
     "{scans} cannot run here and was not audited.": "{scans} 无法在这里运行，未作检查。",
     "layer {layer}": "第 {layer} 层",
-    (
-        "Yes in {named}: all 256 codes of each of {count} operands, at every layer audited, have the value code x "
-        "scale, as far as each can be seen (24 bits; z 11 bits)."
-    ): (
-        "{named} 中都是：在检查过的每一层，{count} 个操作数各自的全部 256 个码值，数值都等于 码值 × scale（在可观察"
-        "的精度内：24 位，z 为 11 位）。"
-    ),
-    (
-        "No: {scan} gives {count} of 256 codes of {operand} another value at layer {layer}, worst at code {code} "
-        "({ulp} ULP)."
-    ): (
-        "不是：在第 {layer} 层，{scan} 对 {operand} 的 256 个码值中的 {count} 个给出了别的数值，最严重的是码值 "
-        "{code}（{ulp} ULP）。"
-    ),
-    "{scan} takes {association} and adds D·u {place}": "{scan} 采用 {association}，D·u 的加入位置：{place}",
-    "{scan} returns states in {range}, ties {ties}": "{scan} 返回的状态范围为 {range}，中点舍入：{ties}",
-    "Found: {conversions}.": "发现：{conversions}。",
-    "None could be seen.": "没有观察到。",
     "no layer was chosen": "没有选择任何层",
     "the scans showed nothing to the probes": "探针没有从扫描中观察到任何结果",
     "No dequantization could be audited: {why}.": "无法检查反量化：{why}。",
@@ -355,9 +344,6 @@ SENTENCES: dict[str, str] = {
         "为 {error}。{total} 种替代做法中有 {none} 种不改变任何一位。"
     ),
     "This layer's alternatives were not computed.": "没有计算这一层的替代做法。",
-    "Not seen.": "未观察到。",
-    "No operand is clipped: code -128 is -128 x scale": "没有操作数被裁剪：码值 -128 就是 -128 × scale",
-    "Code -128 is clipped in {operands}": "{operands} 的码值 -128 被裁剪",
     "they also multiply the scales in the same order.": "它们乘 scale 的次序也相同。",
     "what differs is the order of the products that follow, which rounds differently.": (
         "不同的是随后各乘积的次序，因而舍入不同。"
@@ -423,6 +409,43 @@ SENTENCES: dict[str, str] = {
     "none when items run one at a time": "逐个样本运行时没有",
     "{stage} of layer {layer} (item {item})": "第 {layer} 层的 {stage}（样本 {item}）",
     "{stage} (item {item})": "{stage}（样本 {item}）",
+    "So do the other scans registered here: {scans}.": "这里注册的其他扫描也是如此：{scans}。",
+    "Code -128 occurs {stake} times in these inputs; a clip at -127 would change up to {changed} of RMS(y).": (
+        "码值 -128 在这些输入中出现 {stake} 次；裁剪到 -127 最多会改变 RMS(y) 的 {changed}。"
+    ),
+    "Of the other scans registered here, {scans} give some code another value.": (
+        "这里注册的其他扫描中，{scans} 对某些码值给出别的数值。"
+    ),
+    (
+        "Code -128 does not occur in these inputs, so a clip at -127 would change no bit of y; on an operand's "
+        "lowest code it would change up to {forced} of RMS(y)."
+    ): (
+        "码值 -128 在这些输入中没有出现，裁剪到 -127 不会改变 y 的任何一位；若发生在某个操作数的最低码值上，最多会"
+        "改变 RMS(y) 的 {forced}。"
+    ),
+    "Nothing could be seen of {named}.": "无法观察到 {named}。",
+    "The same in both: {conversion}.": "两者相同：{conversion}。",
+    (
+        "Yes in {named}: all 256 codes of each of {count} operands, at every layer audited, have the value code x "
+        "scale, as far as each can be seen (24 bits; z 11 bits)."
+    ): (
+        "{named} 中都是：在检查过的每一层，{count} 个操作数各自的全部 256 个码值，数值都等于 码值 × scale（在可观察"
+        "的精度内：24 位，z 为 11 位）。"
+    ),
+    (
+        "No: {scan} gives {count} of 256 codes of {operand} another value at layer {layer}, worst at code {code} "
+        "({ulp} ULP)."
+    ): (
+        "不是：在第 {layer} 层，{scan} 对 {operand} 的 256 个码值中的 {count} 个给出了别的数值，最严重的是码值 "
+        "{code}（{ulp} ULP）。"
+    ),
+    "{scan} takes {association} and adds D·u {place}": "{scan} 采用 {association}，D·u 的加入位置：{place}",
+    "{scan} returns states in {range}, ties {ties}": "{scan} 返回的状态范围为 {range}，中点舍入：{ties}",
+    "Found: {conversions}.": "发现：{conversions}。",
+    "None could be seen.": "没有观察到。",
+    "Not seen.": "未观察到。",
+    "No operand is clipped: code -128 is -128 x scale": "没有操作数被裁剪：码值 -128 就是 -128 × scale",
+    "Code -128 is clipped in {operands}": "{operands} 的码值 -128 被裁剪",
     "mode {mode}": "模式 {mode}",
     "{b} from {a}": "{b} 与 {a} 之差",
     (
@@ -549,6 +572,54 @@ SENTENCES: dict[str, str] = {
     ),
     "overlap": "重叠",
     "do not overlap": "不重叠",
+    "at most {error} of RMS(y) (layer {layer}), in {part} of the values": (
+        "最大为 RMS(y) 的 {error}（第 {layer} 层），涉及 {part} 的数值"
+    ),
+    "the difference grows to {error}": "差异增大到 {error}",
+    "In free run {grown}.": "自由运行时，{grown}。",
+    "With equal inputs, y differs by more than rounding: {size}; {who}.": (
+        "输入相同时，y 的差异超过舍入：{size}；{who}。"
+    ),
+    (
+        "mode {mode} is closer to FP64 at {count} of {total} layers, as chance would have it (sign test p = {p}; "
+        "{a} misses the nearest float16 in {missed_a} of the values, {b} in {missed_b})"
+    ): (
+        "{total} 层中模式 {mode} 有 {count} 层更接近 FP64，属于偶然（符号检验 p = {p}；{a} 有 {missed_a} 的数值不是"
+        "最近的 float16，{b} 有 {missed_b}）"
+    ),
+    (
+        "{times} times the floor (95 % interval {low} to {high}, from {units} tokens of {count} item, which are "
+        "not independent)"
+    ): "误差下限的 {times} 倍（95 % 区间 {low} 到 {high}，依据 {count} 个样本的 {units} 个词元，它们并不独立）",
+    (
+        "{times} times the floor (95 % interval {low} to {high}, from {units} tokens of {count} items, which are "
+        "not independent)"
+    ): "误差下限的 {times} 倍（95 % 区间 {low} 到 {high}，依据 {count} 个样本的 {units} 个词元，它们并不独立）",
+    "Modes {a} and {b} return y of different shapes: {note}.": "模式 {a} 与 {b} 返回的 y 形状不同：{note}。",
+    "With equal inputs, modes {a} and {b} return the same y bit for bit at every layer.": (
+        "输入相同时，模式 {a} 与 {b} 在每一层返回的 y 都逐位一致。"
+    ),
+    "y could not be compared at layer {layer}: {note}.": "第 {layer} 层的 y 无法比较：{note}。",
+    "The scans' inputs differ already, so y does: {size}; {who}.": (
+        "扫描的输入已经不同，因此 y 也不同：{size}；{who}。"
+    ),
+    "With equal inputs, y differs by rounding only: {size}; {who}.": "输入相同时，y 的差异只是舍入：{size}；{who}。",
+    "neither is closer to FP64 ({a} misses the nearest float16 in {missed_a} of the values, {b} in {missed_b})": (
+        "两者都不比对方更接近 FP64（{a} 有 {missed_a} 的数值不是最近的 float16，{b} 有 {missed_b}）"
+    ),
+    (
+        "mode {mode} is closer to FP64, at {count} of {total} layers (sign test p = {p}; {a} misses the nearest "
+        "float16 in {missed_a} of the values, {b} in {missed_b})"
+    ): (
+        "模式 {mode} 更接近 FP64，{total} 层中有 {count} 层如此（符号检验 p = {p}；{a} 有 {missed_a} 的数值不是最近"
+        "的 float16，{b} 有 {missed_b}）"
+    ),
+    "{times} times the floor (95 % interval {low} to {high}, from {units} items)": (
+        "误差下限的 {times} 倍（95 % 区间 {low} 到 {high}，依据 {units} 个样本）"
+    ),
+    "No layer or no item was chosen, so no scan output was compared.": "没有选择层或样本，因此没有比较扫描的输出。",
+    "So they do in free run.": "自由运行时也是如此。",
+    "In free run they part.": "自由运行时两者分开。",
     "layer {names}": "第 {names} 层",
     "layers {names}": "第 {names} 层",
     (
@@ -570,6 +641,9 @@ SENTENCES: dict[str, str] = {
         "Hadamard 之后未作饱和的类型转换没有造成影响：{items} 个样本的 {codes} 个值中，离零最远的为 {largest} 个码"
         "值，而 127.5 才会回绕。"
     ),
+    "{mode}: clamped for wrapped": "{mode}：以饱和代替回绕",
+    "{b} against {a}, {form}, items with a wrap": "{b} 对 {a}，{form}，有回绕的样本",
+    "{b} against {a}, items without a wrap": "{b} 对 {a}，没有回绕的样本",
     "No difference of log-probability stands beside the one of accuracy.": "除正确率之外，对数概率没有差异。",
     "No difference between modes {a} and {b} is established: {parts}.": "模式 {a} 与 {b} 之间的差异不成立：{parts}。",
     (
@@ -619,11 +693,11 @@ SENTENCES: dict[str, str] = {
     "In place of {scan} in mode {b} ({miss} of y not the nearest float16) one can run {choices}.": (
         "在模式 {b} 中，{scan}（{miss} 的 y 不是最近的 float16）可换成：{choices}。"
     ),
-    "{scan}: {equal} of y as in mode {a}, {miss} not the nearest float16, {times} times the time": (
-        "{scan}：{equal} 的 y 与模式 {a} 相同，{miss} 不是最近的 float16，耗时为 {times} 倍"
+    "{scan}: {differ} of y unlike mode {a}'s, {miss} not the nearest float16, {times} times the time": (
+        "{scan}：{differ} 的 y 与模式 {a} 不同，{miss} 不是最近的 float16，耗时为 {times} 倍"
     ),
-    "{scan}: {equal} of y as in mode {a}, {miss} not the nearest float16": (
-        "{scan}：{equal} 的 y 与模式 {a} 相同，{miss} 不是最近的 float16"
+    "{scan}: {differ} of y unlike mode {a}'s, {miss} not the nearest float16": (
+        "{scan}：{differ} 的 y 与模式 {a} 不同，{miss} 不是最近的 float16"
     ),
     "Times: on a CPU, from the project's benchmarks.": "耗时：CPU 上的结果，来自本项目的基准测试。",
     "not defined": "无定义",
@@ -661,29 +735,6 @@ SENTENCES: dict[str, str] = {
         "自由运行时有 {flips} 个码值翻转，其中最多的在 {most}；{tie} 个处在舍入边界上，{upstream} 个来自上游。"
     ),
     "They are the same in free run too.": "自由运行时也相同。",
-    "at most {error} of RMS(y) (layer {layer}), in {part} of the values": (
-        "最大为 RMS(y) 的 {error}（第 {layer} 层），涉及 {part} 的数值"
-    ),
-    "the difference grows to {error}": "差异增大到 {error}",
-    "In free run {grown}.": "自由运行时，{grown}。",
-    "With equal inputs, y differs by more than rounding: {size}; {who}.": (
-        "输入相同时，y 的差异超过舍入：{size}；{who}。"
-    ),
-    (
-        "mode {mode} is closer to FP64 at {count} of {total} layers, as chance would have it (sign test p = {p}; "
-        "{a} misses the nearest float16 in {missed_a} of the values, {b} in {missed_b})"
-    ): (
-        "{total} 层中模式 {mode} 有 {count} 层更接近 FP64，属于偶然（符号检验 p = {p}；{a} 有 {missed_a} 的数值不是"
-        "最近的 float16，{b} 有 {missed_b}）"
-    ),
-    (
-        "{times} times the floor (95 % interval {low} to {high}, from {units} tokens of {count} item, which are "
-        "not independent)"
-    ): "误差下限的 {times} 倍（95 % 区间 {low} 到 {high}，依据 {count} 个样本的 {units} 个词元，它们并不独立）",
-    (
-        "{times} times the floor (95 % interval {low} to {high}, from {units} tokens of {count} items, which are "
-        "not independent)"
-    ): "误差下限的 {times} 倍（95 % 区间 {low} 到 {high}，依据 {count} 个样本的 {units} 个词元，它们并不独立）",
     "largest, {items} items of mode {mode}": "最大值，模式 {mode} 的 {items} 个样本",
     (
         "In free run y differs at {share} of the pairs of layer and token, most at layer {layer}, token {token}; "
@@ -695,32 +746,7 @@ SENTENCES: dict[str, str] = {
     "In lockstep at layer {layer}, {count} of {total} values of y are not equal in the two modes (marked).": (
         "锁步时第 {layer} 层的 {total} 个 y 值中有 {count} 个在两种模式中不相等（有标记）。"
     ),
-    "Modes {a} and {b} return y of different shapes: {note}.": "模式 {a} 与 {b} 返回的 y 形状不同：{note}。",
-    "With equal inputs, modes {a} and {b} return the same y bit for bit at every layer.": (
-        "输入相同时，模式 {a} 与 {b} 在每一层返回的 y 都逐位一致。"
-    ),
-    "y could not be compared at layer {layer}: {note}.": "第 {layer} 层的 y 无法比较：{note}。",
-    "The scans' inputs differ already, so y does: {size}; {who}.": (
-        "扫描的输入已经不同，因此 y 也不同：{size}；{who}。"
-    ),
-    "With equal inputs, y differs by rounding only: {size}; {who}.": "输入相同时，y 的差异只是舍入：{size}；{who}。",
-    "neither is closer to FP64 ({a} misses the nearest float16 in {missed_a} of the values, {b} in {missed_b})": (
-        "两者都不比对方更接近 FP64（{a} 有 {missed_a} 的数值不是最近的 float16，{b} 有 {missed_b}）"
-    ),
-    (
-        "mode {mode} is closer to FP64, at {count} of {total} layers (sign test p = {p}; {a} misses the nearest "
-        "float16 in {missed_a} of the values, {b} in {missed_b})"
-    ): (
-        "模式 {mode} 更接近 FP64，{total} 层中有 {count} 层如此（符号检验 p = {p}；{a} 有 {missed_a} 的数值不是最近"
-        "的 float16，{b} 有 {missed_b}）"
-    ),
-    "{times} times the floor (95 % interval {low} to {high}, from {units} items)": (
-        "误差下限的 {times} 倍（95 % 区间 {low} 到 {high}，依据 {units} 个样本）"
-    ),
     "127.5: beyond it the code wraps around": "127.5：超出即回绕",
-    "No layer or no item was chosen, so no scan output was compared.": "没有选择层或样本，因此没有比较扫描的输出。",
-    "So they do in free run.": "自由运行时也是如此。",
-    "In free run they part.": "自由运行时两者分开。",
     "{mode} from FP64": "{mode} 与 FP64 之差",
     "Scan output y of modes {a} and {b}, {kind}": "模式 {a} 与 {b} 的扫描输出 y，{kind}",
     "Scan output y, lockstep: who is closer to FP64": "扫描输出 y，锁步：谁更接近 FP64",
