@@ -193,7 +193,10 @@ def _effects(run: Workbook, modes: Sequence[str], hit: Sequence[int]) -> pd.Data
     if not hit:
         return pd.DataFrame(columns=columns)
     found = {mode: _answers(run, mode, hit) for mode in modes}
-    pairs = [(say("{mode}: clamped for wrapped", mode=mode), found[mode]["published"], found[mode]["clamped"]) for mode in modes]
+    pairs = [
+        (say("{mode}: clamped for wrapped", mode=mode), found[mode]["published"], found[mode]["clamped"])
+        for mode in modes
+    ]
     if len(modes) == 2:
         a, b = modes
         pairs += [

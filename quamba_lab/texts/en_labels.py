@@ -175,4 +175,5 @@ COLUMNS: dict[str, str] = {
     "cpu_ms": "CPU (ms)",
     "h200_ms": "H200 (ms)",
     "times_b": "times mode B's",
+    "answers_changed": "answers changed",
 }

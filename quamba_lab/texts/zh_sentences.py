@@ -459,10 +459,13 @@ SENTENCES: dict[str, str] = {
     "No operation adds more than its bound; {operation} comes nearest, at {part} %.": (
         "没有运算增加的误差超过其界限；最接近的是 {operation}，达到 {part} %。"
     ),
+    "recorded on {device}": "{device} 上的记录",
+    "this machine": "本机",
     "Error after each operation ({where})": "每个运算之后的误差（{where}）",
     "{operation} adds {times} times its bound.": "{operation} 增加的误差是其界限的 {times} 倍。",
     "No operation could be seen.": "没有观察到任何运算。",
     "Error of the state along the tokens, layer {layer}.": "状态的误差沿词元的变化，第 {layer} 层。",
+    "Error after each operation of {scan}, on a GPU and here": "{scan} 的每个运算之后的误差，GPU 上与本机上",
     "Error of {operation} along the tokens ({where})": "{operation} 的误差沿词元的变化（{where}）",
     (
         "The first operation that differs beyond its floor, its inputs being equal, is {operation} of {scan} (mode "
