@@ -164,7 +164,7 @@ def ratio_interval(
     """
     top, bottom = pair_of(numerator, denominator)
     power = 0.5 if root else 1.0
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value = float((np.float64(top.mean()) / np.float64(bottom.mean())) ** power)
     if top.size < 2 or not np.isfinite(value):
         return Estimate(value, Interval(math.nan, math.nan, level), top.size)

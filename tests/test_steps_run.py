@@ -174,14 +174,15 @@ def test_a_scan_that_differs_from_itself_is_named_with_its_first_stage(planted):
     assert "Not reproducible: mode restless" in found.verdict
 
 
-def test_nan_in_a_trace_ends_in_a_sentence(planted):
+@pytest.mark.parametrize(("value", "chosen"), [("nan", (1, 2, 3, 4)), ("inf", (1, 4))])
+def test_values_that_are_not_finite_end_in_a_sentence(planted, value, chosen):
     def broken(x):
         y = scans.run("torch_int8", x).y.clone()
-        y[0, 1, 2] = float("nan")
+        y[0, 1, 2] = float(value)
         return y
 
     run = workbook(["2-1", planted(broken, "broken")], 3)
-    for result in steps.compare_modes(run, "2-1", "broken", steps=(1, 2, 3, 4)):
+    for result in steps.compare_modes(run, "2-1", "broken", steps=chosen):
         json.dumps(result.to_json(), allow_nan=False)
         json.dumps(result.view_data(), allow_nan=False)
         result.figures()
