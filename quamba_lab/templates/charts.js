@@ -1,6 +1,6 @@
 // Lines, bars and heat maps as SVG.  A drawing gets (figure, chart, frame, pick): pick knows the controls of its axes.
 lab.charts = (function () {
-  const { el, finite, short, nameOf, colour, scaleFor, canvas, LETTER } = lab;
+  const { el, finite, short, widthOf, nameOf, colour, scaleFor, canvas, LETTER } = lab;
   const LEFT = 78, RIGHT = 16, TOP = 12;
   const DASHES = ["none", "7 3", "2 3", "9 3 2 3"];
 
@@ -94,7 +94,7 @@ lab.charts = (function () {
   function heatmap(figure, chart, frame, pick, width) {
     const x = frame.x || chart.x || { values: [] }, y = frame.y || chart.y || { values: [] }, rows = frame.rows || [];
     const columns = Math.max(1, ...rows.map((r) => r.length)), names = x.values || [], labels = y.values || rows.map((_, i) => i);
-    const left = Math.min(190, 34 + 7.2 * Math.max(0, ...labels.map((l) => short(l).length))), wide = (width - left - RIGHT) / columns;
+    const left = Math.min(190, 34 + 7.2 * Math.max(0, ...labels.map(widthOf))), wide = (width - left - RIGHT) / columns;
     const tall = Math.max(18, Math.min(34, 300 / Math.max(1, rows.length))), bottom = TOP + tall * rows.length;
     const below = lab.bottomRoom(names, wide), height = bottom + below + 62;
     const svg = canvas(figure, width, height, chart.title), log = (frame.scale || chart.scale) === "log";

@@ -58,8 +58,10 @@ const lab = (function () {
 
   // Labels along the bottom: turned where they would touch, some left out where even that is too tight.
   const LETTER = 7.2;
+  // Letters that a text takes the room of; a Chinese character takes that of about two.
+  const widthOf = (v) => [...short(v)].reduce((sum, letter) => sum + (letter > "\u2e7f" ? 1.75 : 1), 0);
   function bottomLabels(svg, names, at, slot, y) {
-    const longest = Math.max(0, ...names.map((l) => short(l).length)), turned = longest * LETTER > slot && longest > 4;
+    const longest = Math.max(0, ...names.map(widthOf)), turned = longest * LETTER > slot && longest > 4;
     const every = Math.max(1, Math.ceil((turned ? 15 : longest * LETTER + 8) / slot));
     names.forEach((name, i) => {
       if (i % every) return;
@@ -68,9 +70,9 @@ const lab = (function () {
     });
   }
   function bottomRoom(names, slot) {
-    const longest = Math.max(0, ...names.map((l) => short(l).length));
+    const longest = Math.max(0, ...names.map(widthOf));
     return longest * LETTER > slot && longest > 4 ? Math.min(150, longest * 5 + 20) : 24;
   }
 
-  return { NS, LETTER, words, el, finite, short, nameOf, colour, scaleFor, canvas, bottomLabels, bottomRoom };
+  return { NS, LETTER, words, el, finite, short, widthOf, nameOf, colour, scaleFor, canvas, bottomLabels, bottomRoom };
 })();

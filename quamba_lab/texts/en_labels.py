@@ -110,8 +110,6 @@ COLUMNS: dict[str, str] = {
     "output_cast": "output cast",
     "if_the_code_occurred": "if the code occurred",
     "in_ulp": "in ULP",
-    "share scales last: (dt·(B_code·u_code))·(s_B·s_u)": "share, scales last: (dt·(B code·u code))·(s_B·s_u)",
-    "share scales last: dt·((B_code·u_code)·(s_B·s_u))": "share, scales last: dt·((B code·u code)·(s_B·s_u))",
     "codes_at_stake": "codes at stake",
     "forced_max_ulp": "forced, max. ULP",
     "forced_error_rms": "forced, error / RMS",
@@ -176,4 +174,6 @@ COLUMNS: dict[str, str] = {
     "h200_ms": "H200 (ms)",
     "times_b": "times mode B's",
     "answers_changed": "answers changed",
+    "share scales last: (dt·[B·u])·scales": "share, scales last: (dt·[B·u])·scales",
+    "share scales last: dt·([B·u]·scales)": "share, scales last: dt·([B·u]·scales)",
 }

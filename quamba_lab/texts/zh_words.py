@@ -110,7 +110,7 @@ WORDS: dict[str, str] = {
     "lead.mcnemar": "McNemar 精确检验：p = {p}",
     "lead.items": "检出实测差异所需的样本数",
     "lead.items.beside": "本次只有 {limit} 个；检验功效 80 %",
-    "lead.floor": "倍的底线（输入相同）",
+    "lead.floor": "误差下限的倍数（输入相同）",
     "lead.floor.beside": "小于 1 即为舍入",
     "reproduce.help": "在检出的代码库中安装 quamba_lab（pip install -e .）之后，可在任意文件夹运行：",
     "compare.status": "结论不同",
