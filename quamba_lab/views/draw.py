@@ -246,7 +246,7 @@ def svg(drawing: Drawing) -> str:
     """The figure as an SVG element to stand inside HTML: its ink is the page's, its text is text."""
     text = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "quamba_lab"}):
-        drawing.figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
+        drawing.figure.savefig(text, format="svg", metadata={"Date": None}, facecolor="none")
     body = text.getvalue()
     body = body[body.index("<svg ") :]
     width, height = (72 * inches for inches in drawing.figure.get_size_inches())
