@@ -3,6 +3,7 @@
 import functools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from quamba_lab.scans.variants import run as run_variant
 from quamba_lab.scans.variants import taps as variant_taps
 from quamba_lab.steps.dequantization import audit_scans
 from quamba_lab.steps.equal_inputs import stages_on
-from quamba_lab.steps.inside_the_scan import EQUAL, walk
+from quamba_lab.steps.inside_the_scan import EQUAL, RECORDED, walk
 from quamba_lab.steps.ladder import local_errors
 from quamba_lab.steps.ledger import classify
 from quamba_lab.steps.probes import audit_operand, drive_association, skip_position, state_rounding
@@ -381,3 +382,35 @@ def test_a_clip_that_touches_no_code_is_told_from_one_that_cannot_matter():
                      "code x scale in float64, rounded once", "returned state rounded to even for away"):
         assert table.loc[harmless, "effect"] == "none"  # no inputs could make it matter
     assert np.isnan(table.loc["scales rounded to float16", "codes_at_stake"])
+
+
+def test_the_recorded_ladder_is_drawn_for_the_model_that_was_recorded():
+    from quamba_lab.steps import Workbook, inside_the_scan
+
+    run = Workbook(modes=("0", "2-1"), limit=1, cache_dir=False)
+    found = inside_the_scan(run, "0", "2-1", layers=[3])
+    names = [name for name, figure, alt in found.figures() if figure.axes and len(alt) > 10]
+    assert names == ["ladder", "local", "along", "recorded"]
+    assert found.numbers["recorded"]["recordings"] == 10
+    assert RECORDED not in inside_the_scan(run, "0", "2-1", layers=[3], recordings=False).frames
+
+
+def test_the_summary_says_what_could_run_instead(monkeypatch):
+    from quamba_lab import steps
+    from quamba_lab.steps.remedies import costs, remedies
+
+    run = steps.Workbook(modes=("0", "2-1"), limit=2, cache_dir=False)
+    table = remedies(run, "0", "2-1", 3).set_index("scan")
+    assert table.loc["published", "y_differing"] == 0
+    assert table.loc["torch_fp64", "not_nearest"] <= table["not_nearest"].min()
+    assert table.loc["torch_int8", "times_b"] == 1
+    assert costs()["h200_ms"]["folded"] < costs()["h200_ms"]["published"]
+    results = [*steps.compare_modes(run, "0", "2-1", steps=[5], layers=[3]), *steps.depth(run, "0", "2-1", [3])]
+    whole = steps.summary(results, "0", "2-1", [3], run=run)
+    for words in ("No difference in the answers", "exact McNemar p", "the more exact one", "Of the squared difference",
+                  "nothing to repair", "torch_fp64", "times the time"):  # fmt: skip
+        assert words in whole.verdict, whole.verdict
+    assert whole.frames["What could run instead"].shape[0] == 4
+    assert json.dumps(whole.to_json()) == json.dumps(steps.summary(results, "0", "2-1", [3], run=run).to_json())
+    monkeypatch.setattr("quamba_lab.steps.remedies.RESULTS", Path("none"))
+    assert "times the time" not in steps.summary(results, "0", "2-1", [3], run=run).verdict

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Diagnose any scan: which operation is at fault?
 #
-# A scan is a function of `ScanInputs` that returns `y`. It is called some 1,500 times with small inputs that each exercise as few operations as possible, and every answer is held to a bound that any honest float32 implementation keeps: any order of summation, any association, fused or not, any exp within 2 ULP, fast math included. What stays inside is `rounding` and has no culprit. What leaves a bound is a `fault`, and the first rung of the ladder that shows it names the operation.
+# A scan is a function of `ScanInputs` that returns `y`. It is called some 1,800 times with small inputs that each exercise as few operations as possible, and every answer is held to a bound that any honest float32 implementation keeps: any order of summation, any association, fused or not, any exp within 2 ULP, fast math included. What stays inside is `rounding` and has no culprit. What leaves a bound is a `fault`, and the first rung of the ladder that shows it names the operation.
 
 # %% tags=["parameters"]
 model: str = "demo"  # demo, or the folder of a prepared model

@@ -17,7 +17,7 @@ from ..scans.oracle import oracle_taps
 from ..scans.taps import certified_taps
 from ..texts import say
 from .equal_inputs import on_equal_inputs
-from .inside_verdict import judge
+from .inside_verdict import judge, recorded_sentence
 from .ladder import LADDER, exact_operations, ladder_table, local_errors
 from .recorded_ladder import recorded_ladder
 from .result import StepResult, chart, control, significant
@@ -130,7 +130,7 @@ class InsideTheScan(StepResult):
             if len(shares)
             else say("No operation could be seen.")
         )
-        return [
+        pictures = [
             ("ladder", self.figure(), alt),
             ("local", self.local_figure(), local_alt),
             (
@@ -139,6 +139,24 @@ class InsideTheScan(StepResult):
                 say("Error of the state along the tokens, layer {layer}.", layer=self.chosen[0]),
             ),
         ]
+        recorded = self.frames.get(RECORDED)
+        if recorded is not None and len(recorded):
+            pictures.append(("recorded", self.recorded_figure(), recorded_sentence(recorded, self.numbers["recorded"])))
+        return pictures
+
+    def recorded_figure(self, scan: str | None = None) -> Figure:
+        """Error after each operation of a GPU's own kernel, as recorded, and of this machine's build of it."""
+        from .. import plots
+
+        table = self.frames[RECORDED]
+        scan = table["scan"].iloc[-1] if scan is None else scan
+        own = table[table["scan"] == scan].set_index("operation").reindex(LADDER)
+        gpu, host = say("recorded on {device}", device=self.numbers["recorded"]["device"]), say("this machine")
+        return plots.ladder(
+            LADDER, {gpu: own["error_gpu"].to_numpy(), host: own["error_host"].to_numpy()},
+            title=say("Error after each operation of {scan}, on a GPU and here", scan=scan),
+            ylabel="RMS error / RMS of the operation's output", colors={gpu: self.mode_a, host: self.mode_b},
+        )  # fmt: skip
 
     def view_data(self) -> dict[str, Any]:
         if not self.chosen or self.frames["Ladder"].empty:

@@ -12,7 +12,7 @@ from ..texts import paragraph, say
 from .equal_inputs import first_divergence
 from .result import share, significant
 
-__all__ = ["judge"]
+__all__ = ["judge", "recorded_sentence"]
 
 
 def judge(
@@ -49,7 +49,7 @@ def judge(
         "nearer": None if any(np.isnan(gates)) else exacter,
         "recorded": gpu,
     }  # fmt: skip
-    of_gpu = _recorded_sentence(recorded, gpu)
+    of_gpu = recorded_sentence(recorded, gpu)
     if first is not None:
         return "fault", paragraph([_fault_sentence(numbers["first_divergence"]), of_gpu, *notes]), numbers
     if not order and not refused and not (ladder["equal"] == False).any():  # noqa: E712  (a column of objects)
@@ -106,7 +106,7 @@ def _fault_sentence(first: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _recorded_sentence(table: pd.DataFrame | None, gpu: dict[str, Any]) -> str:
+def recorded_sentence(table: pd.DataFrame | None, gpu: dict[str, Any]) -> str:
     """What the recordings say, or nothing."""
     if table is None or table.empty:
         return ""

@@ -35,17 +35,21 @@ OTHERS = {
 def costs() -> dict[str, dict[str, float]]:
     """Milliseconds at :data:`SHAPE` by machine and scan; empty where the benchmarks are not at hand."""
     found: dict[str, dict[str, float]] = {}
-    try:
-        for entry in json.loads((RESULTS / "cpu_scan.json").read_text())["speed"]:
-            if tuple(entry["shape"]) == SHAPE:
-                found["cpu_ms"] = {name: float(row["minimum_ms"]) for name, row in entry["scans"].items()}
-                found["cpu_ms"].setdefault("torch_fp32", found["cpu_ms"].get("torch_int8", math.nan))
-        for row in json.loads((RESULTS / "folded_h200.json").read_text())["rows"]:
-            if tuple(row["shape"]) == SHAPE:
-                found["h200_ms"] = {"folded": row["milliseconds"], "published": row["published_recorded_ms"]}
-    except (OSError, KeyError, TypeError, ValueError):
-        return found  # without them the table has no times
+    for entry in _rows("cpu_scan.json", "speed"):
+        found["cpu_ms"] = {name: float(row["minimum_ms"]) for name, row in entry["scans"].items()}
+        found["cpu_ms"].setdefault("torch_fp32", found["cpu_ms"].get("torch_int8", math.nan))
+    for row in _rows("folded_h200.json", "rows"):
+        found["h200_ms"] = {name: float(row[f"{name}_ms"]) for name in ("folded", "published") if f"{name}_ms" in row}
     return found
+
+
+def _rows(name: str, key: str) -> list[dict[str, Any]]:
+    """The entries of a benchmark's file at :data:`SHAPE`; none where the file is not at hand."""
+    try:
+        entries = json.loads((RESULTS / name).read_text(encoding="utf-8"))[key]
+    except (OSError, KeyError, ValueError):
+        return []
+    return [entry for entry in entries if tuple(entry["shape"]) == SHAPE]
 
 
 def remedies(run: Workbook, mode_a: str | Mode, mode_b: str | Mode, layer: int, item: int = 0) -> pd.DataFrame:
