@@ -214,3 +214,34 @@ def test_pictures_without_a_font_are_lettered_in_english(monkeypatch):
                              ylabel="error_rms")  # fmt: skip
     axis = figure.axes[0]
     assert (axis.get_title(loc="left"), axis.get_xlabel(), axis.get_ylabel()) == ("mode 2-1", "layer", "error / RMS")
+
+
+def test_the_workbook_is_written_in_chinese(tmp_path, capsys):
+    from quamba_lab.cli import main
+
+    command = ["notebooks", str(tmp_path / "workbook"), "--lang", "zh"]
+    assert main(command) == 0
+    written = {Path(line).stem: Path(line) for line in capsys.readouterr().out.split()}
+    assert written.keys() == notebooks().keys()
+    for name, path in written.items():
+        cells, english = (nbformat.read(p, as_version=4).cells for p in (path, notebooks()[name]))
+        code, same = (
+            [c.source for c in side if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
+            for side in (cells, english)
+        )
+        assert code == same
+        prose = [part for c in cells if c.cell_type == "markdown" for part in paragraphs(c.source)]
+        assert all(re.search("[\u4e00-\u9fff]", part) or part.startswith("$$") for part in prose)
+        assert any('lang: str = "zh"' in c.source for c in cells)
+    assert main(command) == 2, "never over notebooks that are there"
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_refusals_are_in_the_language_asked_for(capsys):
+    from quamba_lab.cli import main
+
+    assert main(["compare", "--mode_b", "2-9", "--lang", "zh"]) == 2
+    assert "没有这种模式" in capsys.readouterr().err
+    assert main(["compare", "--mode_b", "2-9"]) == 2
+    assert "which is no mode" in capsys.readouterr().err
+    assert main(["report", "--lang", "fr"]) == 2
