@@ -56,7 +56,7 @@ __device__ __forceinline__ float reduce(float (&v)[G], int j) {
 // contraction, skip, gate (b, d, l); all in real units.
 template <int N, int S, int CB, int TT, bool ALIGNED, bool TAPS>
 __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x) {
-  constexpr int P = N / S, T = CB * P, G = P < 8 ? P : 8;
+  constexpr int P = N / S, T = CB * P, G = P < 8 ? P : 8, CHUNK = TT < 32 ? TT : 32;
   constexpr int R = TT / P < 4 ? 4 : TT / P > 16 ? 16 : TT / P;
   constexpr int RB = N * TT / T < 4 ? 4 : N * TT / T > 16 ? 16 : N * TT / T;
   constexpr int kRuns = CB * TT / R, kItems = (kRuns + T - 1) / T;
@@ -233,59 +233,67 @@ __global__ void __launch_bounds__(2 * CB *(N / S)) folded_scan(const Arguments x
       const float2 *gates = reinterpret_cast<const float2 *>(all_gates + (tile & 1) * (TT / 2 * CB));
       const float *weights = all_weights + (tile & 1) * TT * 2 * N + j * 2 * S;
       unsigned short *rows = all_rows + (tile & 1) * TT * CB + c;
-      float results[TT / G];                                      // stored last: a store would hold back later loads
+      int start = tile * TT;                                        // the time of the chunk's first step
+#pragma unroll 1                                                      // 64 steps in one piece: 10 % slower, measured
+      for (int chunk = 0; chunk < TT / CHUNK; ++chunk, start += CHUNK) {
+        float results[CHUNK / G];                                   // stored last: it would hold back later loads
 #pragma unroll
-      for (int t = 0; t < TT; t += G) {
-        float part[G], decay[G][S], drive[G][S], C[G][S];
+        for (int t = 0; t < CHUNK; t += G) {
+          float part[G], decay[G][S], drive[G][S], C[G][S];
 #pragma unroll
-        for (int k = 0; k < G; ++k) {
-          const float4 two = steps[(t + k) / 2 * CB];
-          const float dt = (t + k) & 1 ? two.z : two.x, w = (t + k) & 1 ? two.w : two.y;
-          float B[S];
-          load_weights<S>(weights + (t + k) * 2 * N, B, C[k]);
+          for (int k = 0; k < G; ++k) {
+            const float4 two = steps[(t + k) / 2 * CB];
+            const float dt = (t + k) & 1 ? two.z : two.x, w = (t + k) & 1 ? two.w : two.y;
+            float B[S];
+            load_weights<S>(weights + (t + k) * 2 * N, B, C[k]);
 #pragma unroll
-          for (int i = 0; i < S; ++i) {
-            decay[k][i] = ex2(__fmaf_rn(dt, rate[i], centre[i]));
-            drive[k][i] = __fmul_rn(w, B[i]);
+            for (int i = 0; i < S; ++i) {
+              decay[k][i] = ex2(__fmaf_rn(dt, rate[i], centre[i]));
+              drive[k][i] = __fmul_rn(w, B[i]);
+            }
+            if constexpr (TAPS)
+              if (start + t + k < length && c < count && j == 0) x.taps[row + start + t + k] = dt;
           }
-          if constexpr (TAPS)
-            if (tile * TT + t + k < length && c < count && j == 0) x.taps[row + tile * TT + t + k] = dt;
-        }
 #pragma unroll
-        for (int k = 0; k < G; ++k) {
+          for (int k = 0; k < G; ++k) {
 #pragma unroll
-          for (int i = 0; i < S; ++i) {
-            h[i] = __fmaf_rn(decay[k][i], h[i], drive[k][i]);
-            if constexpr (TAPS) {
-              const int time = tile * TT + t + k, n = j * S + i;
-              if (time < length && c < count && n < x.states) {
-                float *at = x.taps + per_step + (row + time) * x.states + n;
-                at[0] = decay[k][i];
-                at[per_state] = static_cast<float>(drive[k][i] * (s_B * s_u));
-                at[2 * per_state] = static_cast<float>(h[i] * (s_B * s_u));
+            for (int i = 0; i < S; ++i) {
+              h[i] = __fmaf_rn(decay[k][i], h[i], drive[k][i]);
+              if constexpr (TAPS) {
+                const int time = start + t + k, n = j * S + i;
+                if (time < length && c < count && n < x.states) {
+                  float *at = x.taps + per_step + (row + time) * x.states + n;
+                  at[0] = decay[k][i];
+                  at[per_state] = static_cast<float>(drive[k][i] * (s_B * s_u));
+                  at[2 * per_state] = static_cast<float>(h[i] * (s_B * s_u));
+                }
               }
             }
+            part[k] = contract<S>(h, C[k]);
           }
-          part[k] = contract<S>(h, C[k]);
-        }
-        const float sum = reduce<P, G>(part, j);
-        const int at = t + (G == 1 ? 0 : j % G);
-        const float2 ug = gates[(at / 2 * CB + c) * 2 + (at & 1)];
-        const float bracket = __fmaf_rn(skip_u, ug.x, sum);
-        results[t / G] = __fmul_rn(bracket, ug.y);
-        if constexpr (TAPS) {
-          const int time = tile * TT + at;
-          if (time < length && c < count && j < G) {
-            float *tap = x.taps + per_step + 3 * per_state + row + time;
-            tap[0] = static_cast<float>(sum * (s_B * s_C * s_u));
-            tap[per_step] = static_cast<float>(bracket * (s_B * s_C * s_u));
-            tap[2 * per_step] = results[t / G];
+          const float sum = reduce<P, G>(part, j);
+          const int at = t + (G == 1 ? 0 : j % G);
+          const float2 ug = gates[(at / 2 * CB + c) * 2 + (at & 1)];
+          const float bracket = __fmaf_rn(skip_u, ug.x, sum);
+          results[t / G] = __fmul_rn(bracket, ug.y);
+          if constexpr (TAPS) {
+            const int time = start + at;
+            if (time < length && c < count && j < G) {
+              float *tap = x.taps + per_step + 3 * per_state + row + time;
+              tap[0] = static_cast<float>(sum * (s_B * s_C * s_u));
+              tap[per_step] = static_cast<float>(bracket * (s_B * s_C * s_u));
+              tap[2 * per_step] = results[t / G];
+            }
           }
         }
-      }
-      if (j < G) {
+        if (j < G) {
 #pragma unroll
-        for (int k = 0; k < TT / G; ++k) rows[(k * G + (G == 1 ? 0 : j)) * CB] = to_half(results[k]);
+          for (int k = 0; k < CHUNK / G; ++k) rows[(k * G + (G == 1 ? 0 : j)) * CB] = to_half(results[k]);
+        }
+        steps += CHUNK / 2 * CB;
+        gates += CHUNK * CB;
+        weights += CHUNK * 2 * N;
+        rows += CHUNK * CB;
       }
       __syncthreads();
     }

@@ -76,7 +76,7 @@ def plan(b: int, d: int, l: int, n: int, g: int, *, invariant: bool = False, tap
     if taps:
         return Layout(16, 4, 16)
     if rows < 4096 and not invariant:
-        return Layout(16, 2, 8, 64 if l > 256 else 32)
+        return Layout(16, 2, 8, 64)
     if rows < 4096:
         return Layout(16, 4, 16)
     if rows < 8192:
