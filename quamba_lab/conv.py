@@ -18,6 +18,9 @@ from .sites import RequantizationSite, Round
 
 __all__ = ["CausalConv", "DynamicInput", "EmitCodes", "EmitFloat", "EmitGrid", "StaticInput"]
 
+BLOCK = 2**20
+"""Values convolved at a time: their FP64 copies are several times the size of what goes in and comes out."""
+
 
 class StaticInput(nn.Module):
     """The codes as they come from in_proj."""
@@ -99,9 +102,13 @@ class CausalConv(nn.Module):
 
     def forward(self, x: Quantized) -> Quantized:
         x = self.take(x)
-        width = self.weight.shape[1]
-        padded = nn.functional.pad(x.values.float(), (width - 1, 0))  # (b, d, l + k - 1)
-        return self.emit(self._activate(padded, x.scale, x.shape[2]))
+        batch, channels, length = x.shape
+        out = torch.empty(x.shape, dtype=torch.float32, device=x.values.device)
+        step = max(1, BLOCK // max(1, batch * length))
+        for start in range(0, channels, step):
+            block = slice(start, start + step)
+            out[:, block] = self._activate(x.values[:, block], x.scale, block)
+        return self.emit(out)
 
     def step(self, x: Quantized, window: Tensor) -> tuple[Quantized, Tensor]:
         """One token: codes (b, d) and the last k codes (b, d, k) -> Quantized (b, d) and the new window.
@@ -121,13 +128,14 @@ class CausalConv(nn.Module):
             value = (value.double() + taps[:, tap] * window[:, :, tap].double()).float()
         return self.emit(nn.functional.silu(value.double()).float()), window
 
-    def _activate(self, padded: Tensor, input_scale: Tensor, length: int) -> Tensor:
-        weight = self.weight.float()
-        total = padded[:, :, :length] * weight[:, 0, None]  # (b, d, l), exact integers
+    def _activate(self, codes: Tensor, input_scale: Tensor, channels: slice) -> Tensor:
+        weight, length = self.weight[channels].float(), codes.shape[2]
+        padded = nn.functional.pad(codes.float(), (weight.shape[1] - 1, 0))  # (b, channels, l + k - 1)
+        total = padded[:, :, :length] * weight[:, 0, None]  # (b, channels, l), exact integers
         for tap in range(1, weight.shape[1]):
             total.addcmul_(padded[:, :, tap : tap + length], weight[:, tap, None])
         value = total.double().mul_((self.weight_scale * input_scale).double())
         if self.bias is not None:
-            value += (self.bias.float() * self.bias_scale).double()[:, None]
+            value += (self.bias[channels].float() * self.bias_scale).double()[:, None]
         value = value.float().double()
         return nn.functional.silu(value).float()
