@@ -296,7 +296,7 @@ def test_paper_says_what_was_chosen(browser, report):
 def test_the_example_report_is_small_and_names_no_machine():
     pages = sorted(EXAMPLE.glob("*.html"))
     assert {"index.html", "5_inside_the_scan.html"} <= {path.name for path in pages}
-    assert sum(path.stat().st_size for path in EXAMPLE.rglob("*")) < 8_000_000
+    assert sum(path.stat().st_size for path in EXAMPLE.rglob("*")) < 6_000_000
     for path in pages:
         text = path.read_text(encoding="utf-8")
         assert len(text.encode()) < 2_000_000
