@@ -25,6 +25,7 @@ from .float_weights import MambaConfig, ModelFolderError, read_json
 from .model import ModelError, QuantizedMamba, check_state
 from .modes import Mode
 from .quamba_format import from_quamba, is_quamba
+from .texts import say
 
 __all__ = ["FORMAT", "load_model", "load_tokenizer", "save_model"]
 
@@ -61,7 +62,9 @@ def load_model(
     demo = str(model) == "demo" and not Path(model).is_dir()
     folder = DEMO / "quantized" if demo else Path(model)
     if not folder.is_dir():
-        raise ModelFolderError(f"{folder} is not a folder: give 'demo' or the folder of a quantized model")
+        raise ModelFolderError(say(
+            "{folder} is not a folder: give 'demo' or the folder of a quantized model", folder=folder
+        ))
     described = read_json(folder / CONFIG)
     if "quamba_lab" in described:
         config, state = _read_ours(folder, described)
@@ -69,7 +72,11 @@ def load_model(
         config, state = _read_published(folder, described)
     else:
         raise ModelFolderError(
-            f"{folder} holds a model that is not quantized: quantize it first, with quamba_lab.prepare.prepare_folder"
+            say(
+                "{folder} holds a model that is not quantized: quantize it first, with "
+                "quamba_lab.prepare.prepare_folder",
+                folder=folder
+            )
         )
     tokenizer = load_tokenizer(DEMO / "model" if demo else folder)
     loaded = QuantizedMamba(config, state, mode, tokenizer=tokenizer, name="demo" if demo else folder.name)

@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .texts import say
+
 __all__ = ["MambaConfig", "ModelFolderError", "read_config", "read_weights"]
 
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
@@ -112,12 +114,16 @@ def read_json(path: Path) -> dict:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelFolderError(
-            f"{path} does not exist: give a model's folder with config.json and its weights, or 'demo'"
+            say("{path} does not exist: give a model's folder with config.json and its weights, or 'demo'", path=path)
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelFolderError(f"{path} is not valid JSON ({error}): download or write it again") from None
+        raise ModelFolderError(say(
+            "{path} is not valid JSON ({error}): download or write it again", path=path, error=error
+        )) from None
     if not isinstance(values, dict):
-        raise ModelFolderError(f"{path} holds a {type(values).__name__}: expected one JSON object; write it again")
+        raise ModelFolderError(say(
+            "{path} holds a {kind}: expected one JSON object; write it again", path=path, kind=type(values).__name__
+        ))
     return values
 
 
@@ -125,7 +131,9 @@ def read_config(folder: Path | str) -> MambaConfig:
     """The configuration in ``folder/config.json``.  Raises :class:`ModelFolderError`."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise ModelFolderError(f"{folder} is not a folder: give a model's folder with config.json, or 'demo'")
+        raise ModelFolderError(say(
+            "{folder} is not a folder: give a model's folder with config.json, or 'demo'", folder=folder
+        ))
     return MambaConfig.from_dict(read_json(folder / "config.json"))
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .demo import DEMO
+from .texts import say
 
 __all__ = ["Evaluation", "EvaluationInterrupted", "Item", "Task", "TaskError", "evaluate", "load_task", "tokenize"]
 
@@ -43,7 +44,10 @@ class Item:
         """Cut ``text`` at its last space.  Raises :class:`TaskError` when no word stands on either side of it."""
         context, space, word = text.rpartition(" ")
         if not space or not context.strip() or not word.strip():
-            raise TaskError(f"{text[-40:]!r} has no last word after a context: end each text with a space and one word")
+            raise TaskError(say(
+                "{text} has no last word after a context: end each text with a space and one word",
+                text=f"{text[-40:]!r}"
+            ))
         return cls(context, space + word)
 
 
@@ -63,8 +67,11 @@ class Task:
             return len(self)
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= len(self):
             raise TaskError(
-                f"limit is {limit!r}: {self.name} has {len(self)} items, so give a whole number from 1 to {len(self)}, "
-                "or none for all"
+                say(
+                    "limit is {limit}: {name} has {count} items, so give a whole number from 1 to {count}, or none for "
+                    "all",
+                    limit=f"{limit!r}", name=self.name, count=len(self)
+                )
             )
         return limit
 
@@ -115,14 +122,19 @@ def load_task(name: str | Path) -> Task:
     path = BUILT_IN.get(str(name), Path(name))
     if not path.exists():
         known = ", ".join(sorted(BUILT_IN))
-        raise TaskError(f"task {str(name)!r} is unknown: choose {known}, or the path of a .jsonl file that exists")
+        raise TaskError(say(
+            "task {task} is unknown: choose {known}, or the path of a .jsonl file that exists",
+            task=f"{str(name)!r}", known=known
+        ))
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             items = tuple(_read_lines(path, file))
     except (UnicodeDecodeError, gzip.BadGzipFile, IsADirectoryError) as error:
-        raise TaskError(f"{path} cannot be read as text ({error}): give a UTF-8 .jsonl file") from None
+        raise TaskError(say(
+            "{path} cannot be read as text ({error}): give a UTF-8 .jsonl file", path=path, error=error
+        )) from None
     if not items:
-        raise TaskError(f"{path} is empty: write one JSON object with a 'text' per line")
+        raise TaskError(say("{path} is empty: write one JSON object with a 'text' per line", path=path))
     return Task(str(name) if str(name) in BUILT_IN else path.name.removesuffix(".gz").removesuffix(".jsonl"), items)
 
 
@@ -134,9 +146,13 @@ def _read_lines(path: Path, lines: Iterable[str]) -> Iterable[Item]:
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            raise TaskError(f"{where} is not valid JSON ({error.msg}): write one JSON object per line") from None
+            raise TaskError(say(
+                "{where} is not valid JSON ({msg}): write one JSON object per line", where=where, msg=error.msg
+            )) from None
         if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-            raise TaskError(f"{where} has no 'text': write {{\"text\": \"...\"}} with a string on each line")
+            raise TaskError(say(
+                '{where} has no \'text\': write {{"text": "..."}} with a string on each line', where=where
+            ))
         try:
             yield Item.from_text(record["text"])
         except TaskError as error:

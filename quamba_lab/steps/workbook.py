@@ -30,6 +30,7 @@ from ..quantized import Quantized
 from ..scans import ScanInputs
 from ..scans.build import cache_folder
 from ..tasks import Task, evaluate, load_task, tokenize
+from ..texts import say
 from ..trace import ROUNDING_STAGES, STAGES, Trace
 from ..trace_store import StoredPairs, TraceStore, TraceWriter
 from ..witness import Witness
@@ -50,7 +51,7 @@ COMPUTES = ("*.py", "scans/*.py")
 """Sources below the steps that can change a result; the steps' own and what draws them cannot."""
 DRAWS = {"plots.py", "plots_scan.py", "widgets.py", "report.py", "sweep.py", "cli.py", "notebook.py", "execute.py",
          "texts.py", "manifest.py", "parameters.py", "doctor.py", "statistics.py", "estimates.py",
-         "power.py", "thresholds.py", "compare.py"}  # fmt: skip
+         "power.py", "thresholds.py", "compare.py", "lettering.py", "translate.py", "plots_causes.py"}  # fmt: skip
 
 
 class WorkbookError(ValueError):
@@ -133,7 +134,9 @@ class Workbook:
         progress: bool = False,
     ):
         if isinstance(modes, str) or not modes:
-            raise WorkbookError(f"modes is {modes!r}: pass a list of at least one mode, such as ['0', '2-1']")
+            raise WorkbookError(say(
+                "modes is {modes}: pass a list of at least one mode, such as ['0', '2-1']", modes=f"{modes!r}"
+            ))
         self.rows = {row.name: row for row in map(Mode.get, modes)}
         self.base = model if isinstance(model, QuantizedMamba) else load_model(model, "0", device)
         self.name = self.base.name or Path(str(model)).name
@@ -193,14 +196,20 @@ class Workbook:
         for layer in chosen:
             if not -self.layers <= layer < self.layers:
                 raise WorkbookError(
-                    f"layer {layer} is out of range: the model has {self.layers}, 0 to {self.layers - 1}"
+                    say(
+                        "layer {layer} is out of range: the model has {count}, 0 to {last}",
+                        layer=layer, count=self.layers, last=self.layers - 1,
+                    )
                 )
         return sorted({layer % self.layers for layer in chosen})
 
     def check_item(self, item: int) -> int:
         count = len(self.task)
         if isinstance(item, bool) or not isinstance(item, int | np.integer) or not 0 <= item < count:
-            raise WorkbookError(f"item {item!r} is out of range: the task has {count}, 0 to {count - 1}")
+            raise WorkbookError(say(
+                "item {item} is out of range: the task has {count}, 0 to {last}",
+                item=f"{item!r}", count=count, last=count - 1
+            ))
         return int(item)
 
     def tokens(self, item: int) -> Tensor:

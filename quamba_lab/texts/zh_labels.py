@@ -746,6 +746,8 @@ LABELS: dict[str, str] = {
     "scales last: dt·([B·u]·scales)": "scale 最后乘：dt·([B·u]·scale)",
     "share scales last: (dt·[B·u])·scales": "符合 scale 最后乘的比例：(dt·[B·u])·scale",
     "share scales last: dt·([B·u]·scales)": "符合 scale 最后乘的比例：dt·([B·u]·scale)",
+    "Side": "哪一方",
+    "side": "哪一方",
     "|h − h(FP64)|": "|h − h(FP64)|",
     "|y − y(FP64)|": "|y − y(FP64)|",
     "exp": "exp",

@@ -5,6 +5,12 @@ from __future__ import annotations
 __all__ = ["SENTENCES"]
 
 SENTENCES: dict[str, str] = {
+    "{folder} is not a folder: give 'demo' or the folder of a quantized model": (
+        "{folder} 不是文件夹：请给出 'demo' 或量化模型的文件夹"
+    ),
+    "{folder} holds a model that is not quantized: quantize it first, with quamba_lab.prepare.prepare_folder": (
+        "{folder} 中的模型没有量化：请先用 quamba_lab.prepare.prepare_folder 量化"
+    ),
     "a bound was left where no rule looks": "超出界限之处没有对应的判断规则",
     "{equal} of the values of y equal those of {other}, bit for bit": "y 的数值有 {equal} 与 {other} 逐位一致",
     "{explained} of {failing} failing probes exercise {operation}": (
@@ -158,6 +164,18 @@ SENTENCES: dict[str, str] = {
     "The kernel died, perhaps for want of memory.": "内核进程意外终止，可能是内存不足。",
     "A cell took longer than it may.": "某个单元格的运行时间超过了限制。",
     "It was told to stop.": "收到了停止的指令。",
+    "{path} holds a {kind}: expected one JSON object; write it again": (
+        "{path} 中是 {kind}：应为一个 JSON 对象，请重新写出"
+    ),
+    "{folder} is not a folder: give a model's folder with config.json, or 'demo'": (
+        "{folder} 不是文件夹：请给出含有 config.json 的模型文件夹，或 'demo'"
+    ),
+    "{path} does not exist: give a model's folder with config.json and its weights, or 'demo'": (
+        "{path} 不存在：请给出含有 config.json 和权重的模型文件夹，或 'demo'"
+    ),
+    "{path} is not valid JSON ({error}): download or write it again": (
+        "{path} 不是有效的 JSON（{error}）：请重新下载或重新写出"
+    ),
     "a mode's name as a string, one of {modes}": "字符串形式的模式名，可选 {modes}",
     "'demo' or the path of a model folder": "'demo' 或模型文件夹的路径",
     "'lambada_demo' or the path of a .jsonl file": "'lambada_demo' 或 .jsonl 文件的路径",
@@ -875,6 +893,15 @@ SENTENCES: dict[str, str] = {
     "{kind} ({count} items)": "{kind}（{count} 个样本）",
     "Inside the scan there is nothing to repair.": "扫描内部没有需要修复之处。",
     "No remedy follows from these steps.": "由这些步骤得不出改进办法。",
+    "modes is {modes}: pass a list of at least one mode, such as ['0', '2-1']": (
+        "modes 的值是 {modes}：请给出至少一种模式的列表，例如 ['0', '2-1']"
+    ),
+    "item {item} is out of range: the task has {count}, 0 to {last}": (
+        "样本 {item} 超出范围：该任务有 {count} 个样本，编号 0 到 {last}"
+    ),
+    "layer {layer} is out of range: the model has {count}, 0 to {last}": (
+        "层 {layer} 超出范围：该模型有 {count} 层，编号 0 到 {last}"
+    ),
     "It took longer than the {seconds} seconds it may take.": "运行时间超过了允许的 {seconds} 秒。",
     "The run ended.": "运行已结束。",
     "It ended with exit code {code} and no word; see logs/{name}.log.": (
@@ -883,6 +910,27 @@ SENTENCES: dict[str, str] = {
     "Somebody stopped the run.": "有人停止了运行。",
     "Signal {number} ended it.": "它被信号 {number} 终止。",
     "Somebody stopped the run before this notebook began.": "在这个笔记本开始之前，有人停止了运行。",
+    "task {task} is unknown: choose {known}, or the path of a .jsonl file that exists": (
+        "没有任务 {task}：请选择 {known}，或给出一个存在的 .jsonl 文件的路径"
+    ),
+    "{path} is empty: write one JSON object with a 'text' per line": (
+        "{path} 是空的：每行应写一个含有 'text' 的 JSON 对象"
+    ),
+    "{text} has no last word after a context: end each text with a space and one word": (
+        "{text} 在上文之后没有最后一个词：每条文本应以空格和一个词结尾"
+    ),
+    "limit is {limit}: {name} has {count} items, so give a whole number from 1 to {count}, or none for all": (
+        "limit 的值是 {limit}：{name} 有 {count} 个样本，请给出 1 到 {count} 的整数，不给则为全部"
+    ),
+    "{path} cannot be read as text ({error}): give a UTF-8 .jsonl file": (
+        "{path} 无法作为文本读取（{error}）：请给出 UTF-8 编码的 .jsonl 文件"
+    ),
+    '{where} has no \'text\': write {{"text": "..."}} with a string on each line': (
+        '{where} 没有 \'text\'：每行应写 {{"text": "..."}}，值为字符串'
+    ),
+    "{where} is not valid JSON ({msg}): write one JSON object per line": (
+        "{where} 不是有效的 JSON（{msg}）：每行应写一个 JSON 对象"
+    ),
     "every {count} tokens": "每 {count} 个词元",
     "{b} against {a}": "{b} 对 {a}",
     (
