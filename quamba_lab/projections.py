@@ -12,6 +12,7 @@ Shapes: r rows (b·l), k inputs, n outputs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import torch
@@ -58,7 +59,7 @@ def _float64(a: Tensor, b: Tensor) -> Tensor:
 
 
 BLOCK_ELEMENTS = 1 << 22
-"""Results of a projection to FP16 that are held in INT32 and FP32 at a time."""
+"""Sums of a projection that are held in INT32, and results to FP16 that are held in FP32, at a time."""
 
 PATHS = {"int_mm": _int_mm, "float32_blocks": _float32_blocks, "float64": _float64}
 """Exact ways to multiply codes: fn(a (r, k) int8, b (n, k) int8) -> int32 (r, n)."""
@@ -168,15 +169,21 @@ class Projection(nn.Module):
         shape = (*codes.shape[:-1], self.weight.shape[0])
         if self.output_scale is not None:
             return Quantized(rounding(self._scaled(rows, rounding).view(shape)), self.output_scale)
-        step = max(1, BLOCK_ELEMENTS // self.weight.shape[0])  # INT32 and FP32 of a whole vocabulary are large
         out = torch.empty(len(rows), self.weight.shape[0], dtype=self.held_as, device=codes.device)
-        for start in range(0, len(rows), step):
-            out[start : start + step] = self._scaled(rows[start : start + step], rounding).half()
+        for block in self._blocks(len(rows)):
+            out[block] = self._scaled(rows[block], rounding).half()
         return out.view(shape)
+
+    def _blocks(self, rows: int) -> Iterator[slice]:
+        """Slices of rows whose INT32 sums are few enough to be held: a whole vocabulary's are large."""
+        step = max(1, BLOCK_ELEMENTS // self.weight.shape[0])
+        return (slice(start, start + step) for start in range(0, rows, step))
 
     def _scaled(self, rows: Tensor, rounding: Round) -> Tensor:
         """codes (r, k) -> float32 (r, n): the accumulator times the factors, in the order of the site."""
-        value = integer_product(rows, self.weight).float()
+        value = torch.empty(len(rows), self.weight.shape[0], dtype=torch.float32, device=rows.device)
+        for block in self._blocks(len(rows)):
+            value[block] = integer_product(rows[block], self.weight)
         for factor in self.factors[rounding.site.association]:
             value.mul_(factor)
         return value
