@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..texts import label, say
+from ..texts import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ class Diagnosis:
             rows=["y outside", "state outside", "how far (log, 10⁴ = 1)"],
             title=say(
                 "{scan}: {verdict}{operation}: probes outside their bound",
-                scan=label(self.scan), verdict=self.verdict, operation=operation
+                scan=self.scan, verdict=self.verdict, operation=operation
             ),
         )
 

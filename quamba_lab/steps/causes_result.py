@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..texts import clauses, label, listed, paragraph, say
+from ..texts import clauses, listed, paragraph, say
 from ..thresholds import threshold
 from .result import StepResult, chart, control, share, significant
 from .swap_game import CAUSES, INPUTS, SWITCH_OF, Game
@@ -214,7 +214,7 @@ def _verdict(numbers: dict[str, Any], rows: list[dict[str, Any]], rms: float) ->
     lead = numbers["leading"]
     ranked = sorted(rows, key=lambda r: -r["y"])
     parts = clauses(
-        say("cause {cause} ({title}) {part}", cause=r["cause"], title=label(r["title"]), part=share(r["y"]))
+        say("cause {cause} ({title}) {part}", cause=r["cause"], title=r["title"], part=share(r["y"]))
         for r in ranked
     )
     size = (

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..estimates import exact_mcnemar
 from ..power import ALPHA
-from ..texts import clauses, first_sentence, label, paragraph, say
+from ..texts import clauses, first_sentence, paragraph, plural, say
 from .amplifiers import amplifiers
 from .answer_tracing import answer_tracing
 from .causes import causes
@@ -110,7 +110,7 @@ def _advice(found: dict[str, StepResult], choices: pd.DataFrame | None, names: t
         text = say("Repair {operation} of {scan}; until then use mode {mode}.", operation=divergence["operation"],
                    scan=divergence["scan"], mode=other)  # fmt: skip
     elif faults:
-        text = say("Look at step {step} first: {title}.", step=faults[0].STEP, title=label(faults[0].TITLE))
+        text = say("Look at step {step} first: {title}.", step=faults[0].STEP, title=faults[0].TITLE)
     elif inputs is not None and inputs.status == "established":
         text = say("The modes give their scans different inputs by design; judge them as different models.")
     elif first is not None and first.status == "not established":
@@ -177,7 +177,7 @@ def _operation(found: dict[str, StepResult]) -> str:
     by_cause = shares.frames["Causes"]
     top = by_cause.loc[by_cause["y"].idxmax()]
     words = {"operation": lead["operation"], "switch": lead["switch"], "part": share(lead["share"]),
-             "cause": top["cause"], "title": label(top["title"]), "whole": share(top["y"])}  # fmt: skip
+             "cause": top["cause"], "title": top["title"], "whole": share(top["y"])}  # fmt: skip
     if lead["low"] == lead["low"]:
         return say(
             "Of the squared difference at y, {operation} ({switch}) makes {part} (95 % of resampled items: {low} to "
@@ -198,7 +198,9 @@ def _answers(found: dict[str, StepResult]) -> str:
     if kinds:
         parts.append(say(
             "Their amplifiers: {kinds}.",
-            kinds=clauses(say("{kind} ({count} items)", kind=label(kind), count=n) for kind, n in kinds.items()),
+            kinds=clauses(
+                plural(n, "{kind} ({count} item)", "{kind} ({count} items)", kind=kind) for kind, n in kinds.items()
+            ),
         ))  # fmt: skip
     return paragraph(parts)
 

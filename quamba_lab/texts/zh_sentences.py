@@ -890,6 +890,7 @@ SENTENCES: dict[str, str] = {
     "The scans differ by rounding only; what is established comes from how the model amplifies it.": (
         "两个扫描的差异只是舍入；已成立的差异来自模型对舍入的放大。"
     ),
+    "{kind} ({count} item)": "{kind}（{count} 个样本）",
     "{kind} ({count} items)": "{kind}（{count} 个样本）",
     "Inside the scan there is nothing to repair.": "扫描内部没有需要修复之处。",
     "No remedy follows from these steps.": "由这些步骤得不出改进办法。",

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import steps
 from ..quantized import Quantized
 from ..steps.workbook import BYTES_PER_ELEMENT, TRACE_IN_MEMORY, Workbook
-from ..texts import label, say
+from ..texts import say
 from ..trace import STAGES, Trace
 
 __all__ = ["QUICK", "SLOW", "Need", "Sources"]
@@ -190,7 +190,7 @@ def in_words(need: Need) -> str:
     if need[0] in WORDS:
         return WORDS[need[0]](*need[1:])
     step, a, b, item = need
-    return say("{step} of modes {a} and {b}, item {item}", step=label(step), a=a, b=b, item=item)
+    return say("{step} of modes {a} and {b}, item {item}", step=step, a=a, b=b, item=item)
 
 
 def trace_needs(sources: Sources, mode_a: str, mode_b: str, item: int, run: str = "free run", **_: Any) -> list[Need]:
