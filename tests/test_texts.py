@@ -68,6 +68,16 @@ def test_templates_are_literals_and_their_fields_are_given():
         assert all(name.isidentifier() for name in fields(template)), f"{where}: no expressions in {template!r}"
 
 
+def test_values_of_a_sentence_are_no_translated_labels():
+    """``say(..., kind=label(kind))`` could not be read in another language: say() itself labels a name."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in TEMPLATES_AT:
+                values = [keyword.value for keyword in node.keywords]
+                frozen = [v for v in values if isinstance(v, ast.Call) and getattr(v.func, "id", "") == "label"]
+                assert not frozen or path.parent.name == "widgets", f"{path.name}:{node.lineno}"
+
+
 @pytest.mark.parametrize("lang", OTHERS)
 def test_every_sentence_is_translated_and_no_translation_is_stale(lang):
     wanted, table = {template for _, template, _ in templates()}, TRANSLATIONS[lang]
