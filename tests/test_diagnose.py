@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from quamba_lab.diagnose import diagnose
 from quamba_lab.diagnose.bounds import Precision, bounds, rounds_nowhere
 from quamba_lab.diagnose.gallery import BASES, faults, honest, other_hands
 from quamba_lab.diagnose.probes import RUNGS, build, ladder
+from quamba_lab.diagnose.survey import survey
 from quamba_lab.scans import variants
 from quamba_lab.scans.oracle import oracle_float64
 from quamba_lab.scans.variants import Arithmetic, Variant
@@ -77,6 +79,28 @@ def test_a_hang_is_a_verdict_and_leaves_no_loop_behind():
     found = diagnose(fault.scan(Variant()), time_limit=0.5)
     assert found.verdict == "timeout"
     assert "0.5 s" in found.evidence[0]
+
+
+def test_only_the_first_call_may_take_longer_to_build_itself():
+    calls = []
+
+    def scan(x):
+        calls.append(x)
+        if len(calls) == 1:
+            time.sleep(1.0)
+        return scans.run("torch_int8", x)
+
+    assert diagnose(scan, time_limit=0.5).verdict == "rounding"
+
+
+def test_a_survey_in_which_a_scan_ran_out_of_time_finds_no_fault():
+    def scan(x):
+        time.sleep(0.2)
+        return scans.run("torch_int8", x)
+
+    found = survey(own={"slow": scan}, planted=(), time_limit=0.02)
+    assert found.status == "unknown"
+    assert "slow: timeout" in found.verdict
 
 
 def test_a_scan_that_writes_spoils_no_later_diagnosis():

@@ -44,7 +44,8 @@ def diagnose(
 
     ``fn_or_name``: a function ``ScanInputs -> ScanOutput`` (or just y), or the name of a registered scan.
     ``against``: ``"oracle"``, or a second scan, whose y is compared bit for bit with the first's and which is then held
-    to the same bounds.  ``seed`` draws the random parts of the probes.  ``time_limit``: seconds for one call.
+    to the same bounds.  ``seed`` draws the random parts of the probes.  ``time_limit``: seconds for one call
+    (the first, which may build the scan, gets ``sandbox.FIRST_CALL`` times as much).
     ``precision``: what the scan states of itself, ``"fp32"`` or for example ``"bf16 state"``.
     ``reproducer``: shrink a fault to the smallest input that shows it and write a file around it (as text).
     ``u``: how the scan takes its u: ``"int8"`` codes, ``"float32"`` or ``"float16"`` values; ``"auto"`` asks with codes

@@ -1,6 +1,7 @@
 """Call a stranger's scan without being taken down by it.
 
-One worker thread makes every call; the caller waits at most ``time_limit`` seconds for each.  A call that does not come
+One worker thread makes every call; the caller waits at most ``time_limit`` seconds for each, and :data:`FIRST_CALL`
+times as long for the first, in which a scan may compile itself.  A call that does not come
 back is sent an exception (which ends a Python loop at its next instruction) and the worker is left behind as a daemon:
 a fork would be cleaner, and is unsafe once torch's thread pools or CUDA are up.
 """
@@ -22,7 +23,10 @@ from ..quantized import Quantized
 from ..scans import ScanError, ScanInputs, ScanOutput
 from ..texts import say
 
-__all__ = ["Outcome", "Sandbox"]
+__all__ = ["FIRST_CALL", "Outcome", "Sandbox"]
+
+FIRST_CALL = 6
+"""Time limits that a first call may take: a compiler on a busy machine needs minutes."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,16 @@ class Sandbox:
     def __call__(self, x: ScanInputs) -> Outcome:
         """Run the scan on ``x``; never raises on the scan's account."""
         given = _copy(x)
+        limit = self.time_limit * (1 if self.calls else FIRST_CALL)
         started = time.perf_counter()
         self.calls += 1
         self._tasks.put(given)
         try:
-            result, error = self._results.get(timeout=self.time_limit)
+            result, error = self._results.get(timeout=limit)
         except queue.Empty:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._worker.ident), ctypes.py_object(_Abandoned))
             return Outcome("timeout", say(
-                "the call took longer than {time_limit} s and was abandoned", time_limit=f"{self.time_limit:g}"
+                "the call took longer than {time_limit} s and was abandoned", time_limit=f"{limit:g}"
             ))
         finally:
             self.seconds += time.perf_counter() - started
