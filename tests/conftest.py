@@ -38,3 +38,14 @@ def chromium() -> str:
         if path := shutil.which(name):
             return path
     pytest.skip("no chromium on the PATH: install it (apt-get install chromium)")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    """A running Chromium, driven by playwright."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()

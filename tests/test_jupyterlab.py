@@ -6,20 +6,12 @@ import pytest
 
 from quamba_lab.sweep import notebooks as workbook
 
-playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 QUICK = {"limit": 4, "layers": [0, 7]}
 ERRORS = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']"
 CARDS = "section => [...section.querySelectorAll('.ql-box')].map(card => card.innerHTML).join('\\n')"
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from quamba_lab.parameters import Settings
 from quamba_lab.plots import MODE_COLORS
 from quamba_lab.sweep import sweep
 
-playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 PAGES = ("index.html", "1_is_it_real.html")
@@ -30,14 +30,6 @@ def report(tmp_path_factory):
     notebooks = write_workbook(folder / "notebooks", extra={"2_scan_inputs": "raise ValueError('no such mode')"})
     sweep(Settings(layers=(0, 1)), folder / "reports", folder=notebooks, timeout=120)
     return folder / "reports"
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @contextmanager
