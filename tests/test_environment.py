@@ -98,10 +98,13 @@ def test_the_package_imports_without_a_gpu_a_compiler_or_a_network(tmp_path):
     assert result.stdout.strip() == PROJECT["version"]
 
 
-def test_the_templates_are_shipped():
-    files = [str(f) for f in (ROOT / "quamba_lab" / "templates").iterdir()]
-    assert any(f.endswith("base.html") for f in files)
-    assert _toml()["tool"]["setuptools"]["package-data"] == {"quamba_lab": ["templates/*"]}
+def test_every_file_of_the_package_is_shipped():
+    package = ROOT / "quamba_lab"
+    patterns = _toml()["tool"]["setuptools"]["package-data"]["quamba_lab"]
+    shipped = {file for pattern in patterns for file in package.glob(pattern)}
+    others = {file for file in package.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
+    assert package / "templates" / "base.html" in shipped
+    assert others <= shipped
 
 
 @pytest.mark.parametrize(("strict", "code"), [("1", 1), ("", 0)])
