@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,6 +28,9 @@ __all__ = ["IPCKernelManager", "execute"]
 KERNEL = "python3"
 """The portable kernel name: every installation of ipykernel has it."""
 
+LONGEST_FOLDER = 80
+"""Characters: a socket's whole path may have 107 on Linux and 103 on macOS."""
+
 
 class IPCKernelManager(AsyncKernelManager):
     """Kernels that speak over files instead of TCP ports, which collide when several start at once."""
@@ -41,7 +45,11 @@ class IPCKernelManager(AsyncKernelManager):
         # every kernel would share.
         if self.transport != "ipc":
             return super()._ip_default()
-        return str(Path(jupyter_runtime_dir()) / f"k{uuid4().hex[:12]}")
+        folder = Path(jupyter_runtime_dir())
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a new account has none yet
+        if len(str(folder)) > LONGEST_FOLDER:
+            folder = Path(tempfile.mkdtemp(prefix="quamba-lab-"))
+        return str(folder / f"k{uuid4().hex[:12]}")
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any], status: Path) -> dict[str, Any]:

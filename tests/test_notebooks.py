@@ -85,6 +85,15 @@ def test_wrong_parameters_are_refused_by_the_first_cell(tmp_path, parameters, wo
     assert json.loads((tmp_path / "status.json").read_text()) == status
 
 
+@pytest.mark.parametrize("folder", ["new/account/runtime", "long/" + "n" * 100], ids=["new", "long"])
+def test_a_notebook_runs_where_jupyter_never_ran_and_under_a_long_home(tmp_path, monkeypatch, folder):
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / folder))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    status = execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, tmp_path / "status.json")
+    assert (status["status"], status["reason"]) == ("done", "")
+
+
 @pytest.mark.notebooks
 @pytest.mark.timeout(900)
 def test_the_whole_report_through_papermill(tmp_path):
