@@ -11,7 +11,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 QUICK = {"limit": 4, "layers": [0, 7]}
 ERRORS = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']"
-CARDS = "section => [...section.querySelectorAll('.ql-box')].map(card => card.innerHTML).join('\\n')"
+# With the class of a card that is not of the present choice: to lose it is a change too.
+CARDS = "section => [...section.querySelectorAll('.ql-box')].map(card => card.outerHTML).join('\\n')"
 
 
 @pytest.fixture(scope="module")

@@ -420,6 +420,8 @@ SENTENCES: dict[str, str] = {
     "the drive errs": "驱动项有误差",
     "the update of the state errs": "状态的更新有误差",
     "No error budget could be made.": "无法作出误差预算。",
+    "Modes {a} and {b}.": "模式 {a} 与 {b}。",
+    "Mode {mode}, of the pair {a} and {b}.": "模式 {mode}（对比的两种模式为 {a} 与 {b}）。",
     "Channel {number}, state {state}. The parts sum to the observed error.": (
         "通道 {number}，状态 {state}。各部分之和等于观察到的误差。"
     ),

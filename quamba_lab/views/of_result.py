@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..texts import say
+from ..texts import paragraph, say
 from .sources import Need, Sources
 from .view import View
 
@@ -53,7 +53,10 @@ def of_result(result: Any, step: str = "") -> tuple[list[View], list[dict[str, A
             if key not in _chart["frames"]:
                 return {"series": [], "rows": [], "columns": [], "note": say("Nothing was measured for this choice.")}
             axes = {name: _chart[name] for name in AXES if name in _chart}
-            return {**axes, **_chart["frames"][key]}
+            shown = {**axes, **_chart["frames"][key]}
+            if step:
+                shown["note"] = paragraph([_whose(sides, choices.get(SIDE)), shown.get("note", "")])
+            return shown
 
         views.append(
             View(
@@ -70,3 +73,10 @@ def of_result(result: Any, step: str = "") -> tuple[list[View], list[dict[str, A
         for control in controls
     ]
     return views, [control for control in controls if not step or control["name"] not in SHARED]
+
+
+def _whose(sides: dict[str, Any], side: str | None) -> str:
+    """Which modes a card is of: two pairs may give the same picture."""
+    if side is None:
+        return say("Modes {a} and {b}.", a=sides["A"], b=sides["B"])
+    return say("Mode {mode}, of the pair {a} and {b}.", mode=sides[side], a=sides["A"], b=sides["B"])

@@ -116,8 +116,8 @@ class Explorer:
             if panel.seen is False:
                 continue
             lacking = self.sources.missing(view.needs(self.sources, **view.choose(choices))) if self.sources else []
-            panel.stale = bool(lacking)
             if lacking:
+                panel.stale = True
                 missing += lacking
             else:
                 self._draw(view, choices)
@@ -130,10 +130,14 @@ class Explorer:
         for view in self.views:
             panel = self.panels[view.name]
             if panel.stale and not self.sources.missing(view.needs(self.sources, **view.choose(choices))):
-                panel.stale = False
                 self._draw(view, choices)
 
     def _draw(self, view: View, choices: Mapping[str, Any]) -> None:
+        """The card first and then its fading, so that no old picture ever looks like the present choice."""
+        self._redraw(view, choices)
+        self.panels[view.name].stale = False
+
+    def _redraw(self, view: View, choices: Mapping[str, Any]) -> None:
         chosen = view.choose(choices)
         key = (view.name, *chosen.values())
         try:
