@@ -30,6 +30,7 @@ from pathlib import Path
 import torch
 
 from quamba_lab import scans
+from quamba_lab.bench import machine_record
 from quamba_lab.recorded import load_recorded
 from quamba_lab.scans.published import published_taps
 
@@ -170,7 +171,7 @@ def main() -> int:
     start = time.perf_counter()
     build = scans.run("published", scans.random_inputs(1, 64, 100, device="cuda")).build
     result = {
-        "device": torch.cuda.get_device_name(), "torch": torch.__version__, "build": build,
+        **machine_record(torch.device("cuda")), "build": build,
         "first call s": round(time.perf_counter() - start, 3),
         **compare(library, arguments.recorded), "speed": speed(library),
     }  # fmt: skip

@@ -19,12 +19,12 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 
 from quamba_lab import bench, scans
+from quamba_lab.files import write_text
 from quamba_lab.scans.folded import folded
 from quamba_lab.scans.oracle import oracle_float64, to_half
 from quamba_lab.scans.types import ScanInputs, random_inputs
@@ -149,13 +149,10 @@ def main() -> None:
         torch.cuda.empty_cache()
     if chosen.output:
         record = {
-            "device": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda,
-            "date": datetime.now(timezone.utc).date().isoformat(), "clock_of_the_floor_hz": clock,
+            **bench.machine_record(torch.device("cuda")), "clock_of_the_floor_hz": clock,
             "bandwidth_gb_per_s": bandwidth / 1e6, "rows": rows,
         }  # fmt: skip
-        partial = chosen.output.with_name(chosen.output.name + ".partial")
-        partial.write_text(json.dumps(record, indent=1) + "\n")
-        partial.replace(chosen.output)
+        write_text(chosen.output, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from .. import scans
 from ..scans import ScanInputs
@@ -378,11 +377,9 @@ def error_budget(
     pair = {mode: run.scan_of(mode) for mode in names}
 
     def taken(mode: str) -> bool:
-        row = run.row(mode)
-        dtype = torch.int8 if row.u in ("int8", "requantized") else torch.float32
-        return all(dtype in scans.get(scan).u_dtypes for scan in pair.values())
+        return all(scans.get(scan).takes(run.scan_inputs(mode, chosen[0], item).u) for scan in pair.values())
 
-    source = next((mode for mode in names if taken(mode)), mode_a)
+    source = next((mode for mode in names if chosen and taken(mode)), mode_a)
     inputs = {layer: run.scan_inputs(source, layer, item) for layer in chosen}
     settings = run.settings(mode_a=mode_a, mode_b=mode_b, layers=chosen, items=[item], inputs_of=source)
     return budget_scans(inputs, pair, settings, channels)

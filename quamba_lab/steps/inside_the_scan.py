@@ -272,7 +272,7 @@ def inside_the_scan(
     inputs = {}
     for layer in chosen:
         found = run.scan_inputs(mode_a, layer, item)
-        if found.u.scale is None and not all(found.u.values.dtype in scans.get(s).u_dtypes for s in (scan_a, scan_b)):
+        if found.u.scale is None and not all(scans.get(s).takes(found.u) for s in (scan_a, scan_b)):
             other = run.scan_inputs(mode_b, layer, item).u
             found = replace(found, u=other) if other.scale is not None else found
         inputs[layer] = found

@@ -37,7 +37,6 @@ def costs() -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for entry in _rows("cpu_scan.json", "speed"):
         found["cpu_ms"] = {name: float(row["minimum_ms"]) for name, row in entry["scans"].items()}
-        found["cpu_ms"].setdefault("torch_fp32", found["cpu_ms"].get("torch_int8", math.nan))
     for row in _rows("folded_h200.json", "rows"):
         found["h200_ms"] = {name: float(row[f"{name}_ms"]) for name in ("folded", "published") if f"{name}_ms" in row}
     return found
@@ -64,7 +63,7 @@ def remedies(run: Workbook, mode_a: str | Mode, mode_b: str | Mode, layer: int, 
     reference, truth, times = scans.run(first, x).y, scans.run("oracle", x).y, costs()
     rows = []
     for scan, remedy in what.items():
-        if scan not in scans.names() or scans.unavailable(scan) or x.u.values.dtype not in scans.get(scan).u_dtypes:
+        if scan not in scans.names() or scans.unavailable(scan) or not scans.get(scan).takes(x.u):
             continue
         y = scans.run(scan, x).y
         row: dict[str, Any] = {

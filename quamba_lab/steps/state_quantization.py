@@ -234,7 +234,7 @@ def state_quantization(
             x = run.scan_inputs(mode_b, layer, item)
             prefill = max(1, x.length // 2)
             for scan in pair:
-                if scans.unavailable(scan) is None and x.u.values.dtype in scans.get(scan).u_dtypes:
+                if scans.unavailable(scan) is None and scans.get(scan).takes(x.u):
                     reaches.append({"scan": scan, "layer": layer, **reaches_y(scan, x)})
                     own = own_decode(scan, x, prefill) if prefill < x.length else None
                     if own:
