@@ -21,6 +21,7 @@ from ..texts import Texts, texts
 from .cells import Block, Page
 from .packing import packed
 from .summary import Lead, lead_of
+from .unbroken import unbroken
 
 __all__ = ["render_changes", "render_index", "render_step"]
 
@@ -54,6 +55,10 @@ def _environment() -> jinja2.Environment:
     environment.filters["rest"] = lambda text: _sentences(text)[1]
     environment.filters["asset"] = lambda name: Markup(environment.loader.get_source(environment, name)[0])
     return environment
+
+
+def _page(template: str, **values: Any) -> str:
+    return unbroken(_environment().get_template(template).render(**values))
 
 
 def _json_data(value: Any) -> Markup:
@@ -147,8 +152,8 @@ def render_step(
     entries = common["entries"]
     position = next(i for i, entry in enumerate(entries) if entry["name"] == name)
     page = pages[name] or Page(entries[position]["title"], (), ())
-    return _environment().get_template("step.html").render(
-        **common, page=page, entry=entries[position], beside=beside,
+    return _page(
+        "step.html", **common, page=page, entry=entries[position], beside=beside,
         before=entries[position - 1] if position else None,
         after=entries[position + 1] if position + 1 < len(entries) else None,
     )  # fmt: skip
@@ -163,8 +168,9 @@ def render_index(
     page = pages.get(SUMMARY) or Page(common["say"]("title"), (), ())
     entry = next((entry for entry in common["entries"] if entry["name"] == SUMMARY), None)
     lead = lead_of(results, settings, common["say"]) if verdict["steps"][SUMMARY]["status"] != "unknown" else None
-    return _environment().get_template("index.html").render(
-        **common, page=page, blocks_of_page=_without_lead(page, lead), entry=entry, settings=settings, lead=lead,
+    return _page(
+        "index.html", **common, page=page, blocks_of_page=_without_lead(page, lead), entry=entry, settings=settings,
+        lead=lead,
     )  # fmt: skip
 
 
@@ -181,6 +187,4 @@ def _without_lead(page: Page, lead: Lead | None) -> list[Block]:
 def render_changes(changes: Any, lang: str) -> str:
     """The page that lays two reports side by side; ``changes`` as in :mod:`quamba_lab.report.changes`."""
     say = texts(lang)
-    return _environment().get_template("changes.html").render(
-        say=say, lang=lang, changes=changes, words=_script_words(say)
-    )  # fmt: skip
+    return _page("changes.html", say=say, lang=lang, changes=changes, words=_script_words(say))

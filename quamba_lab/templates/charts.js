@@ -28,6 +28,7 @@ lab.charts = (function () {
     legend(figure, drawn);
     const labels = x.values || [], numeric = !bars && labels.length > 0 && labels.every(finite);
     const slot = (width - LEFT - RIGHT) / Math.max(1, labels.length), bottom = 290;
+    if (bars && lab.turned(labels, slot) && Math.max(...labels.map(widthOf)) > 13) return lying(figure, chart, x, axis, drawn, pick, width);
     const height = bottom + (numeric ? 24 : lab.bottomRoom(labels, slot)) + (x.label ? 24 : 6);
     const svg = canvas(figure, width, height, chart.title);
     const all = drawn.flatMap((s) => [...(s.values || []), ...(s.low || []), ...(s.high || [])]);
@@ -73,6 +74,45 @@ lab.charts = (function () {
     });
   }
 
+  // Bars along the line, for labels that cannot stand side by side: beside their bars, or above them on a narrow page.
+  function lying(figure, chart, x, axis, drawn, pick, width) {
+    const labels = x.values, both = drawn.filter((s) => s.values), longest = Math.max(...labels.map(widthOf)) * LETTER + 14;
+    const beside = longest < 0.5 * width, left = beside ? Math.max(longest, 60) : 8, right = 24;
+    const lines = labels.map((label) => beside ? [short(label)] : lab.wrapped(short(label), (width - left - right) / LETTER));
+    const above = beside ? 0 : 17, thick = Math.max(8, Math.min(18, 30 / both.length));
+    const tops = [];
+    let bottom = TOP;
+    lines.forEach((words) => { tops.push(bottom + above * words.length); bottom += above * words.length + thick * both.length + 10; });
+    const height = bottom + 24 + (axis.label ? 24 : 6), svg = canvas(figure, width, height, chart.title), log = axis.scale === "log";
+    const all = both.flatMap((s) => s.values);
+    const scale = scaleFor(log ? [...all, ...all.filter((v) => v > 0).map((v) => v / 3)] : all, log, left, width - right, true);
+    const room = Math.max(2, Math.floor((width - left) / 70)), every = Math.ceil(scale.ticks.length / room);
+    scale.ticks.forEach((tick, i) => {
+      el("line", { x1: scale.map(tick), x2: scale.map(tick), y1: TOP, y2: bottom, class: "grid" }, svg);
+      if (i % every === 0) el("text", { x: scale.map(tick), y: bottom + 18, "text-anchor": "middle" }, svg, short(tick));
+    });
+    const zero = log ? left : scale.map(0);
+    el("line", { x1: zero, x2: zero, y1: TOP, y2: bottom, class: "axis" }, svg);
+    labels.forEach((label, i) => {
+      if (beside) el("text", { x: left - 8, y: tops[i] + thick * both.length / 2 + 4, "text-anchor": "end" }, svg, short(label));
+      else lines[i].forEach((line, k) => el("text", { x: left, y: tops[i] - 5 - above * (lines[i].length - 1 - k) }, svg, line));
+      both.forEach((s, k) => {
+        const v = s.values[i];
+        if (!finite(v) || (log && v <= 0)) return;
+        const end = scale.map(v);
+        const bar = el("rect", { x: Math.min(zero, end), width: Math.max(1, Math.abs(end - zero)), y: tops[i] + k * thick, height: thick - 2, fill: colour(s, drawn.indexOf(s)), rx: 2 }, svg);
+        el("title", {}, bar, `${nameOf(s)} ${short(label)}: ${short(v)}`);
+      });
+      if (!pick.offers("x", x)) return;
+      const area = el("rect", { x: 0, y: tops[i] - above * lines[i].length, width, height: thick * both.length + above * lines[i].length, class: "area" }, svg);
+      area.addEventListener("click", () => pick.choose([["x", x, i]]));
+    });
+    const chosen = pick.chosen("x", x, labels);
+    if (chosen >= 0) el("rect", { x: 1, y: tops[chosen] - 3, width: width - 2, height: thick * both.length + 4, class: "chosen" }, svg);
+    if (axis.label) el("text", { x: (left + width - right) / 2, y: height - 5, "text-anchor": "middle" }, svg, axis.label);
+    return svg;
+  }
+
   function curve(svg, s, index, { labels, at, y, x }) {
     let d = "", open = false;
     s.values.forEach((v, i) => { if (finite(v)) { d += `${open ? "L" : "M"}${at(i)},${y.map(v)}`; open = true; } else open = false; });
@@ -100,7 +140,7 @@ lab.charts = (function () {
     const svg = canvas(figure, width, height, chart.title), log = (frame.scale || chart.scale) === "log";
     const values = rows.flat().filter((v) => finite(v) && (!log || v > 0));
     const low = values.length ? values.reduce((a, b) => Math.min(a, b)) : log ? 0.1 : 0, high = values.length ? values.reduce((a, b) => Math.max(a, b)) : 1;
-    const t = (v) => high === low ? 0.5 : log ? (v > 0 ? 0.06 + 0.94 * Math.log(v / low) / Math.log(high / low) : 0) : (v - low) / (high - low);
+    const t = (v) => high === low ? (v > 0 ? 0.5 : 0) : log ? (v > 0 ? 0.06 + 0.94 * Math.log(v / low) / Math.log(high / low) : 0) : (v - low) / (high - low);
     rows.forEach((row, r) => row.forEach((v, c) => {
       const cell = el("rect", { x: left + c * wide, y: TOP + r * tall, width: wide + 0.3, height: tall + 0.3, fill: finite(v) ? ramp(t(v)) : "var(--none)", class: pick.offers("x", x) || pick.offers("y", y) ? "cell live" : "cell" }, svg);
       el("title", {}, cell, `${y.label || ""} ${short(labels[r])}, ${x.label || ""} ${short(names[c])}: ${short(v) || "–"}`);
@@ -116,10 +156,11 @@ lab.charts = (function () {
     if (x.label) el("text", { x: (left + width - RIGHT) / 2, y: bottom + below + 14, "text-anchor": "middle" }, svg, x.label);
     if (y.label) el("text", { x: 14, y: (TOP + bottom) / 2, transform: `rotate(-90 14 ${(TOP + bottom) / 2})`, "text-anchor": "middle" }, svg, y.label);
     const bar = bottom + below + 32, ramped = Math.max(left, 70), most = short(high) + (log ? ` (${lab.words.log})` : "");
-    const step = Math.min(3, (width - RIGHT - ramped - 8 - LETTER * most.length) / 60);
-    for (let i = 0; i < 60; i++) el("rect", { x: ramped + i * step, y: bar, width: step + 0.2, height: 10, fill: ramp(i / 59) }, svg);
-    el("text", { x: ramped - 6, y: bar + 10, "text-anchor": "end" }, svg, short(low));
-    el("text", { x: ramped + 60 * step + 8, y: bar + 10 }, svg, most);
+    const only = high === low, step = Math.min(3, (width - RIGHT - ramped - 8 - LETTER * most.length) / 60);
+    // One value has one colour: a ramp from it to itself would say nothing.
+    for (let i = 0; i < (only ? 5 : 60); i++) el("rect", { x: ramped + i * step, y: bar, width: step + 0.2, height: 10, fill: ramp(only ? t(low) : i / 59) }, svg);
+    if (!only) el("text", { x: ramped - 6, y: bar + 10, "text-anchor": "end" }, svg, short(low));
+    el("text", { x: ramped + (only ? 5 : 60) * step + 8, y: bar + 10 }, svg, only ? short(low) : most);
     return svg;
   }
 

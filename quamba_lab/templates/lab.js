@@ -60,19 +60,41 @@ const lab = (function () {
   const LETTER = 7.2;
   // Letters that a text takes the room of; a Chinese character takes that of about two.
   const widthOf = (v) => [...short(v)].reduce((sum, letter) => sum + (letter > "\u2e7f" ? 1.75 : 1), 0);
+  function turned(names, slot) {
+    const longest = Math.max(0, ...names.map(widthOf));
+    return longest * LETTER + 8 > slot && longest > 4;
+  }
   function bottomLabels(svg, names, at, slot, y) {
-    const longest = Math.max(0, ...names.map(widthOf)), turned = longest * LETTER > slot && longest > 4;
-    const every = Math.max(1, Math.ceil((turned ? 15 : longest * LETTER + 8) / slot));
+    const longest = Math.max(0, ...names.map(widthOf)), aslant = turned(names, slot);
+    const every = Math.max(1, Math.ceil((aslant ? 15 : longest * LETTER + 8) / slot));
     names.forEach((name, i) => {
       if (i % every) return;
-      el("text", turned ? { x: at(i) + 4, y: y + 13, transform: `rotate(-40 ${at(i) + 4} ${y + 13})`, "text-anchor": "end" }
+      el("text", aslant ? { x: at(i) + 4, y: y + 13, transform: `rotate(-40 ${at(i) + 4} ${y + 13})`, "text-anchor": "end" }
         : { x: at(i), y: y + 17, "text-anchor": "middle" }, svg, short(name));
     });
   }
   function bottomRoom(names, slot) {
     const longest = Math.max(0, ...names.map(widthOf));
-    return longest * LETTER > slot && longest > 4 ? Math.min(150, longest * 5 + 20) : 24;
+    return turned(names, slot) ? Math.min(150, longest * 5 + 20) : 24;
+  }
+  // A text in lines of at most so many letters; what has no spaces breaks between Chinese characters.
+  function wrapped(text, most) {
+    const lines = [""];
+    for (const word of text.match(/[\u2e80-\uffff]|[^\s\u2e80-\uffff]+\s*|\s+/g) || []) {
+      if (lines[lines.length - 1] && widthOf(lines[lines.length - 1] + word.trimEnd()) > most) lines.push("");
+      lines[lines.length - 1] += word;
+    }
+    return lines;
   }
 
-  return { NS, LETTER, words, el, finite, short, widthOf, nameOf, colour, scaleFor, canvas, bottomLabels, bottomRoom };
+  // Text whose numbers and names of modes no line breaks apart, as quamba_lab/report/unbroken.py does for the page.
+  const HYPHENATED = /(?<![\w.-])(-?\d+(?:\.\d+)?e-\d+|[0-3]-[0-4])(?![\w-]|\.\d)/;
+  function write(parent, text) {
+    text.replace(/(\d) %/g, "$1\u00a0%").replace(/\b([a-zA-Z]) = (?=-?\d)/g, "$1\u00a0=\u00a0").split(HYPHENATED).forEach((part, i) => {
+      if (i % 2) el("span", { class: "whole" }, parent, part);
+      else if (part) parent.appendChild(document.createTextNode(part));
+    });
+  }
+
+  return { NS, LETTER, words, el, finite, short, widthOf, nameOf, colour, scaleFor, canvas, turned, bottomLabels, bottomRoom, wrapped, write };
 })();

@@ -85,7 +85,8 @@
       const said = [alt, frame.note === alt ? "" : frame.note].filter(Boolean).join(" ");
       if (svg) svg.setAttribute("aria-label", [chart.title, said].filter(Boolean).join(". "));
       // A sentence that stands under the picture before is not said again.
-      const caption = el("figcaption", {}, figure, told.has(said) ? "" : said);
+      const caption = el("figcaption", {}, figure);
+      if (said && !told.has(said)) lab.write(caption, said + " ");
       told.add(said);
       const tools = el("span", { class: "tools" }, caption);
       if (svg) link(tools, words.svg, chart.name + ".svg", "image/svg+xml", () => standalone(svg));
