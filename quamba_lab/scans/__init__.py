@@ -50,6 +50,7 @@ class Scan:
     ``fn``: ScanInputs -> ScanOutput or y.  ``taps``: ScanInputs -> {operation: tensor}, see ``oracle_taps``.
     ``step``: one token of decoding.  ``unavailable``: None when it can run here, else why not and what to install.
     ``u_dtypes``: of u, on every device; ``cpu_u_dtypes``: those that only the CPU build takes besides.
+    ``checks_inputs``: ``fn`` itself refuses what it cannot take, so that :func:`run` need not look at it twice.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Scan:
     unavailable: Callable[[], str | None] = lambda: None
     u_dtypes: tuple[torch.dtype, ...] = (torch.int8, torch.float32)
     cpu_u_dtypes: tuple[torch.dtype, ...] = ()
+    checks_inputs: bool = False
 
     def takes(self, u: Quantized) -> bool:
         """Whether it scans a u of this dtype on this device."""
@@ -112,23 +114,21 @@ def run(name: str, inputs: ScanInputs) -> ScanOutput:
     Raises :class:`ScanError` for inputs that no scan could take and for a result of the wrong shape.
     """
     scan = get(name)
-    inputs.check_shapes()
-    if not scan.takes(inputs.u):
-        where = f" on {inputs.device.type}" if scan.cpu_u_dtypes else ""
-        raise ScanError(
-            f"scan {name!r} takes u as {' or '.join(map(str, scan.u_dtypes))}, not {inputs.u.values.dtype}{where}: "
-            "quantize u, or choose torch_fp32"
-        )
+    if not scan.checks_inputs:
+        inputs.check_shapes()
+        if not scan.takes(inputs.u):
+            where = f" on {inputs.device.type}" if scan.cpu_u_dtypes else ""
+            raise ScanError(
+                f"scan {name!r} takes u as {' or '.join(map(str, scan.u_dtypes))}, not {inputs.u.values.dtype}{where}: "
+                "quantize u, or choose torch_fp32"
+            )
     result = scan.fn(inputs)
     output = result if isinstance(result, ScanOutput) else ScanOutput(result, None, f"registered function {name!r}")
-    b, d, l = inputs.u.values.shape
-    expected = (b, l, d)
-    if not isinstance(output.y, Tensor) or output.y.shape != expected or not output.y.is_floating_point():
-        got = f"{output.y.dtype} {tuple(output.y.shape)}" if isinstance(output.y, Tensor) else type(output.y).__name__
-        raise ScanError(f"scan {name!r} returned y as {got}: expected a float tensor of shape (b, l, d) = {expected}")
-    if output.y.dtype != torch.float16:
-        output = ScanOutput(output.y.half(), output.last_state, output.build)
-    return output
+    y, (b, d, l) = output.y, inputs.u.values.shape
+    if not isinstance(y, Tensor) or y.shape != (b, l, d) or not y.is_floating_point():
+        got = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+        raise ScanError(f"scan {name!r} returned y as {got}: expected a float tensor of shape (b, l, d) = {(b, l, d)}")
+    return output if y.dtype is torch.float16 else ScanOutput(y.half(), output.last_state, output.build)
 
 
 def _step_of(name: str) -> Callable:
@@ -164,7 +164,7 @@ register(
 )  # fmt: skip
 register(
     "folded", _folded.folded, taps=_folded.folded_taps, step=_folded.folded_step,
-    unavailable=_folded.unavailable, u_dtypes=(torch.int8,), cpu_u_dtypes=(torch.float32,),
+    unavailable=_folded.unavailable, u_dtypes=(torch.int8,), cpu_u_dtypes=(torch.float32,), checks_inputs=True,
 )  # fmt: skip
 register("torch_int8", torch_int8, taps=torch_taps, step=_IN_FP32, u_dtypes=(torch.int8,))
 register("torch_fp32", torch_fp32, taps=torch_taps, step=_IN_FP32)

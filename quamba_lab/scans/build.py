@@ -297,7 +297,7 @@ def _driver() -> ctypes.CDLL:
     """The CUDA driver, called directly: NVIDIA's Python launchers cost more than the smallest scans here take."""
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     driver = ctypes.CDLL(name)
-    driver.cuLaunchKernel.argtypes = [ctypes.c_void_p, *[ctypes.c_uint] * 7, *[ctypes.c_void_p] * 3]
+    driver.cuLaunchKernelEx.argtypes = [ctypes.c_void_p] * 4  # four to convert, where cuLaunchKernel has eleven
     return driver
 
 
@@ -308,13 +308,16 @@ def _checked(code: int, what: str) -> None:
         raise BuildError(f"{what} failed: CUDA error {code}, {(text.value or b'unknown').decode()}")
 
 
+_CONFIG = "@7I2PI0P"  # CUlaunchConfig: grid, block and shared memory, stream, attributes and their count; to 8 bytes
+
+
 class CudaKernel:
     """A loaded kernel: ``kernel(grid, block, shared, *args)`` launches it on torch's current device and stream.
 
     ``signature``: one ``struct`` letter per argument (P pointer, i int32, q int64, f float32, d float64), in order.
     A signature in braces packs all arguments into one struct, the kernel's only parameter.
-    Pointers are integers, ``tensor.data_ptr()``, 0 for null.  A launch packs the arguments into a buffer of the
-    thread and calls the driver: a few microseconds, no synchronization, legal inside CUDA graph capture.
+    Pointers are integers, ``tensor.data_ptr()``, 0 for null.  A launch packs its configuration and the arguments into
+    a buffer of the thread and calls the driver: a few microseconds, no synchronization, legal in CUDA graph capture.
     Arguments must belong to the current device.
     """
 
@@ -329,13 +332,13 @@ class CudaKernel:
         _checked(driver.cuLibraryGetKernel(ctypes.byref(handle), library, name.encode()), f"finding {name}")
         self._handle = handle.value
         letters = signature.strip("{}")
-        self._struct = struct.Struct("@" + letters)
-        self._offsets = [0]  # where each of the kernel's parameters starts in the packed arguments
+        self._pack = struct.Struct(_CONFIG + letters)
+        self._offsets = [struct.calcsize(_CONFIG)]  # where each of the kernel's parameters starts behind the launch's
         if not signature.startswith("{"):
-            sizes = [struct.calcsize("@" + letters[: i + 1]) for i in range(len(letters))]
+            sizes = [struct.calcsize(_CONFIG + letters[: i + 1]) for i in range(len(letters))]
             self._offsets = [end - struct.calcsize(letter) for end, letter in zip(sizes, letters, strict=True)]
         self._local = threading.local()
-        self._launch = driver.cuLaunchKernel
+        self._launch = driver.cuLaunchKernelEx
 
     def allow_shared(self, size: int, device_index: int) -> None:
         """Permit ``size`` bytes of dynamic shared memory above the default 48 KB on this device."""
@@ -344,18 +347,17 @@ class CudaKernel:
                  f"allowing {size} bytes of shared memory")  # fmt: skip
 
     def _buffers(self):
-        arguments = ctypes.create_string_buffer(self._struct.size)
-        start = ctypes.addressof(arguments)
+        packed = ctypes.create_string_buffer(self._pack.size)
+        start = ctypes.addressof(packed)
         pointers = (ctypes.c_void_p * len(self._offsets))(*[start + o for o in self._offsets])
-        self._local.buffers = arguments, pointers, ctypes.addressof(pointers)
+        self._local.buffers = packed, start, pointers, ctypes.addressof(pointers)
         return self._local.buffers
 
     def __call__(self, grid: tuple[int, int, int], block: int, shared: int, *args) -> None:
-        arguments, _, pointers = getattr(self._local, "buffers", None) or self._buffers()
-        self._struct.pack_into(arguments, 0, *args)
+        packed, start, _, pointers = getattr(self._local, "buffers", None) or self._buffers()
         stream = torch._C._cuda_getCurrentRawStream(torch._C._cuda_getDevice())
-        code = self._launch(self._handle, *grid, block, 1, 1, shared, stream, pointers, None)
-        if code:
+        self._pack.pack_into(packed, 0, *grid, block, 1, 1, shared, stream, 0, 0, *args)
+        if code := self._launch(start, self._handle, pointers, None):
             _checked(code, f"launching with grid {grid}, {block} threads, {shared} bytes of shared memory")
 
 

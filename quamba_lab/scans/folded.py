@@ -46,10 +46,6 @@ def _record(sizes: tuple[int, ...], invariant: bool, device: int) -> str:
     return build_record(*sizes, invariant, device)
 
 
-def _sizes(x: ScanInputs) -> tuple[int, ...]:
-    return (*x.u.values.shape, x.A_log.values.shape[1], x.B.values.shape[1])
-
-
 def folded(x: ScanInputs, *, deterministic: str = "run", initial_state: Tensor | None = None) -> ScanOutput:
     """The scan with folded scales: the closest to FP64 and the fastest.  Every run gives the same bits.
 
@@ -59,25 +55,26 @@ def folded(x: ScanInputs, *, deterministic: str = "run", initial_state: Tensor |
     """
     if deterministic not in ("run", "invariant"):
         raise ScanError(f"deterministic={deterministic!r}: choose 'run' or 'invariant'")
+    sizes, compiling = x.check_shapes(), torch.compiler.is_compiling()
     if not x.u.values.is_cuda:
-        if torch.compiler.is_compiling() and initial_state is None:
+        if compiling and initial_state is None:
             y, state = _OPERATOR(x)
             return ScanOutput(y, state, "folded, CPU")
         return folded_cpu(x, initial_state)
     invariant = deterministic == "invariant"
-    if invariant or initial_state is not None:
+    if compiling and not invariant and initial_state is None:
+        y, state = _OPERATOR(x)
+    else:
         operands = flatten(x)
         check_scales(operands)
         y, state = folded_cuda(operands, initial=_checked_state(x, initial_state), invariant=invariant)
-    else:
-        y, state = _OPERATOR(x)
-    return ScanOutput(y, state, _record(_sizes(x), invariant, x.u.values.get_device()))
+    return ScanOutput(y, state, _record(sizes, invariant, x.u.values.get_device()))
 
 
 def _checked_state(x: ScanInputs, state: Tensor | None) -> Tensor | None:
-    expected = (x.batch, x.channels, x.states)
     if state is None:
         return None
+    expected = (x.batch, x.channels, x.states)
     if tuple(state.shape) != expected or state.dtype != torch.float32 or state.device != x.device:
         got = f"{state.dtype} {tuple(state.shape)} on {state.device}"
         raise ScanError(f"the initial state is {got}: expected torch.float32 {expected} on {x.device}")
@@ -100,10 +97,9 @@ def folded_taps(x: ScanInputs) -> dict[str, Tensor]:
     """
     if not x.u.values.is_cuda:
         return folded_cpu_taps(x)
-    x.check_shapes()
+    b, d, l, n, _ = x.check_shapes()
     operands = flatten(x)
     check_scales(operands)
-    b, d, l, n, _ = _sizes(x)
     buffer = torch.zeros(4 * b * d * l + 3 * b * d * l * n, dtype=torch.float32, device=x.device)
     y, _ = folded_cuda(operands, taps=buffer, invariant=True)
     taps, start = {}, 0

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..quantized import check_scale
 from .types import OPERANDS, ScanError, ScanInputs
 
-__all__ = ["ScanOperator", "addresses", "check_scales", "flatten", "outputs"]
+__all__ = ["ScanOperator", "addresses", "check_scales", "checked_addresses", "empty_cuda", "flatten", "outputs"]
 
 _OPTIONAL = ("z", "D", "dt_bias")
 _SCHEMA = "({operands}, {scales}, Tensor? state_scale, bool softplus) -> (Tensor, Tensor)".format(
@@ -27,8 +27,10 @@ _SCHEMA = "({operands}, {scales}, Tensor? state_scale, bool softplus) -> (Tensor
     scales=", ".join(f"Tensor? {name}_scale" for name in OPERANDS),
 )
 _LIBRARY = torch.library.Library("quamba_lab", "FRAGMENT")
-_CHECKED: dict[tuple[int, ...], tuple[list[int], list[weakref.ref]]] = {}
-"""Versions of the scales that were checked together, by device and identity; an entry goes when one of them does."""
+_ADDRESS = Tensor.data_ptr
+_CHECKED: dict[tuple[int, ...], tuple[tuple, list[weakref.ref]]] = {}
+"""u's device, the addresses and the versions of scales that were checked together, by the identities of the scales; an
+entry goes when one of them does."""
 
 
 def flatten(x: ScanInputs) -> tuple:
@@ -48,17 +50,43 @@ def flatten(x: ScanInputs) -> tuple:
 def check_scales(operands: tuple) -> None:
     """Raise :class:`ScanError` unless every scale in ``operands`` is one finite, positive float32 on u's device.
 
-    ``operands``: as :func:`flatten` orders them.  Values are read once per set of tensors and their versions, so a
-    model that keeps its scales never synchronizes for them again.  Raises :class:`ScanError` during CUDA graph capture
-    for a set that was never seen: run once before.
+    ``operands``: as :func:`flatten` orders them.  Values are read once per set of tensors, their places and their
+    versions, so a model that keeps its scales never synchronizes for them again.  Raises :class:`ScanError` during
+    CUDA graph capture for a set that was never seen: run once before.
     """
+    checked_addresses(operands)
+
+
+def checked_addresses(operands: tuple) -> tuple[int, ...]:
+    """The :func:`addresses`, after :func:`check_scales`: it needs them to know whether a scale was exchanged."""
     scales = operands[8:17]
-    key = (operands[0].get_device(), *map(id, scales))
-    versions = [0 if s is None else s._version for s in scales]
+    try:
+        at = addresses(operands)
+        state = operands[0].get_device(), at[8:], _versions(*scales)
+    except AttributeError:  # a scale that is no tensor: the check below names it
+        at = state = None
+    key = tuple(map(id, scales))
     seen = _CHECKED.get(key)
-    if seen is not None and seen[0] == versions:
-        return
-    device = operands[0].device
+    if seen is None or seen[0] != state:
+        _check_values(operands[0].device, scales)
+        watchers = [weakref.ref(s, lambda _: _CHECKED.pop(key, None)) for s in scales if s is not None]
+        _CHECKED[key] = state, watchers
+    return at
+
+
+def _versions(u, dt, B, C, z, A, D, bias, state) -> tuple[int, ...]:
+    """How often each scale was written to; inference tensors do not count that, so they stand at 0."""
+    try:
+        return (
+            u._version, dt._version, B._version, C._version, z._version, A._version, D._version, bias._version,
+            0 if state is None else state._version,
+        )  # fmt: skip
+    except (AttributeError, RuntimeError):
+        scales = (u, dt, B, C, z, A, D, bias, state)
+        return tuple([0 if s is None or s.is_inference() else s._version for s in scales])
+
+
+def _check_values(device: torch.device, scales: tuple) -> None:
     for name, scale in zip((*OPERANDS, "state"), scales, strict=True):
         if scale is None:
             continue
@@ -71,8 +99,15 @@ def check_scales(operands: tuple) -> None:
             check_scale(scale, f"the scale of {name}")
         except ValueError as error:
             raise ScanError(str(error)) from None
-    watchers = [weakref.ref(s, lambda _: _CHECKED.pop(key, None)) for s in scales if s is not None]
-    _CHECKED[key] = versions, watchers
+
+
+def _empty_cuda(shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.empty_strided(shape, strides, dtype=dtype, device="cuda")
+
+
+empty_cuda = getattr(torch._C._dynamo.guards, "_empty_strided_cuda", _empty_cuda)
+"""``empty_cuda(shape, strides, dtype)``: uninitialized, on the current CUDA device, straight from the allocator, as the
+code that torch.compile writes does it: torch.empty takes the host twice as long."""
 
 
 def outputs(
@@ -82,19 +117,33 @@ def outputs(
 
     ``sequence_last``: y as (b, d, l) instead, for a kernel that leaves the transposition to torch.
     """
-    (b, d, l), device = u.shape, u.device  # torch.empty: new_empty takes the host three times as long
-    y = torch.empty((b, d, l) if sequence_last else (b, l, d), dtype=torch.float16, device=device)
+    (b, d, l), n, device = u.shape, A_log.shape[1], u.get_device()
+    rows, columns = (d, l) if sequence_last else (l, d)
     kind = torch.float32 if state_scale is None else torch.int8
-    return y, torch.empty((b, d, A_log.shape[1]), dtype=kind, device=device)
+    if device >= 0 and device == torch._C._cuda_getDevice():
+        y = empty_cuda((b, rows, columns), (rows * columns, columns, 1), torch.float16)
+        return y, empty_cuda((b, d, n), (d * n, n, 1), kind)
+    return _outputs_on(u.device, (b, rows, columns), (b, d, n), kind)
 
 
-def addresses(operands: tuple) -> list[int]:
+def _outputs_on(device: torch.device, y: tuple[int, ...], state: tuple[int, ...], kind: torch.dtype):
+    # torch.empty: new_empty takes the host three times as long
+    return torch.empty(y, dtype=torch.float16, device=device), torch.empty(state, dtype=kind, device=device)
+
+
+def addresses(operands: tuple) -> tuple[int, ...]:
     """Where the operands and scales of ``operands`` lie, in the order of :func:`flatten`; 0 for what is absent."""
-    return [0 if t is None else t.data_ptr() for t in operands[:17]]
+    state_scale = operands[16]
+    try:
+        return (*map(_ADDRESS, operands[:16]), 0 if state_scale is None else state_scale.data_ptr())
+    except TypeError:  # no z, D or dt_bias
+        return tuple([0 if t is None else t.data_ptr() for t in operands[:17]])
 
 
 def _fake(*args):
-    return outputs(args[OPERANDS.index("u")], args[OPERANDS.index("A_log")], args[-2])
+    u, A_log = args[OPERANDS.index("u")], args[OPERANDS.index("A_log")]
+    (b, d, l), n = u.shape, A_log.shape[1]
+    return _outputs_on(u.device, (b, l, d), (b, d, n), torch.float32 if args[-2] is None else torch.int8)
 
 
 class ScanOperator:

@@ -12,7 +12,7 @@ The recurrence, per (b, d, n):  h_t = exp(dt_t A) h_(t-1) + dt_t B_t u_t,   y_t 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -86,37 +86,45 @@ class ScanInputs:
         """The operands that are present, by name, in the order of :data:`OPERANDS`."""
         return {name: getattr(self, name) for name in OPERANDS if getattr(self, name) is not None}
 
-    def _fits(self) -> bool:
-        """Whether :meth:`check_shapes` would pass, in a few microseconds: every call of every scan asks."""
-        u, dt, B, C, A_log = self.u, self.dt, self.B, self.C, self.A_log
+    def _fitting(self) -> tuple[int, int, int, int, int] | None:
+        """What :meth:`check_shapes` returns if it passes, in two microseconds: every call of every scan asks."""
+        u, dt, B, C, z, A_log, D, bias = self.u, self.dt, self.B, self.C, self.z, self.A_log, self.D, self.dt_bias
         if not (type(u) is type(dt) is type(B) is type(C) is type(A_log) is Quantized):
-            return False
-        values, int8 = u.values, torch.int8
-        shape, device, groups, rates = values.shape, values.get_device(), B.values.shape, A_log.values.shape
-        if len(shape) != 3 or len(groups) != 4 or len(rates) != 2 or values.dtype not in (int8, torch.float32):
-            return False
+            return None
+        u, dt, B, C, A_log, int8 = u.values, dt.values, B.values, C.values, A_log.values, torch.int8
+        shape, device, groups, rates = u.shape, u.get_device(), B.shape, A_log.shape
+        if len(shape) != 3 or len(groups) != 4 or len(rates) != 2 or u.dtype not in (int8, torch.float32):
+            return None
         b, d, l = shape
         g, n = groups[1], rates[1]
-        if b < 1 or d < 1 or l < 1 or not 1 <= n <= 256 or g < 1 or d % g:
-            return False
-        matrix, vector = (b, g, n, l), (d,)
-        for q, expected in (
-            (dt, shape), (B, matrix), (C, matrix), (self.z, shape), (A_log, (d, n)), (self.D, vector),
-            (self.dt_bias, vector),
+        if b < 1 or d < 1 or l < 1 or not 1 <= n <= 256 or g < 1 or d % g or rates[0] != d:
+            return None
+        if not (
+            dt.shape == shape and groups == C.shape == (b, g, n, l)
+            and dt.dtype is B.dtype is C.dtype is A_log.dtype is int8
+            and dt.get_device() == B.get_device() == C.get_device() == A_log.get_device() == device
         ):  # fmt: skip
+            return None
+        for q, expected in ((z, shape), (D, (d,)), (bias, (d,))):
             if q is not None:
+                if type(q) is not Quantized:
+                    return None
                 values = q.values
-                if values.dtype is not int8 or values.shape != expected or values.get_device() != device:
-                    return False
-        return True
+                if values.shape != expected or values.dtype is not int8 or values.get_device() != device:
+                    return None
+        return b, d, l, n, g
 
-    def check_shapes(self) -> None:
-        """Raise :class:`ScanError` for a wrong shape, dtype or device.  Reads no values: no synchronization."""
-        if self._fits():
-            return
-        for name in ("u", "dt", "B", "C", "A_log"):
-            if not isinstance(getattr(self, name), Quantized):
-                raise ScanError(f"{name} is {type(getattr(self, name)).__name__}: pass Quantized(values, scale)")
+    def check_shapes(self) -> tuple[int, int, int, int, int]:
+        """(b, d, l, n, g), or :class:`ScanError` for a wrong shape, dtype or device.
+
+        Reads no values: no synchronization.
+        """
+        if (sizes := self._fitting()) is not None:
+            return sizes
+        for name in OPERANDS:
+            q = getattr(self, name)
+            if not (isinstance(q, Quantized) or (q is None and name in ("z", "D", "dt_bias"))):
+                raise ScanError(f"{name} is {type(q).__name__}: pass Quantized(values, scale)")
         if self.u.values.dim() != 3:
             raise ScanError(f"u has shape {tuple(self.u.shape)}: expected (b, d, l)")
         b, d, l = self.u.shape
@@ -143,6 +151,7 @@ class ScanInputs:
                 raise ScanError(f"{name} is {q.values.dtype}: expected {' or '.join(map(str, allowed))}")
             if q.device != self.device:
                 raise ScanError(f"{name} is on {q.device} and u on {self.device}: move them to one device with .to()")
+        return b, d, l, n, g
 
     def check(self) -> None:
         """:meth:`check_shapes`, and every scale finite and positive (reads the scales: synchronizes a GPU)."""
@@ -232,8 +241,12 @@ class ScanOutput:
     last_state: Tensor | None = None
     build: str = ""
 
+    def __init__(self, y: Tensor, last_state: Tensor | None = None, build: str = ""):
+        own = self.__dict__  # a frozen dataclass's own __init__ takes twice as long: three object.__setattr__
+        own["y"], own["last_state"], own["build"] = y, last_state, build
+
     def __iter__(self):
-        return iter(getattr(self, f.name) for f in fields(self)[:2])
+        return iter((self.y, self.last_state))
 
 
 def random_inputs(
