@@ -18,7 +18,7 @@ from IPython.display import display
 from . import parameters
 from .files import write_text
 from .lettering import figure_language
-from .texts import FREE_TEXT, LANGUAGES, current_language, heading, label, set_language, texts
+from .texts import FREE_TEXT, LANGUAGES, current_language, heading, label, say, set_language, texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +83,7 @@ def show_witness(run: Workbook, settings: parameters.Settings) -> None:
             low, high = part["distinct u"].min(), part["distinct u"].max()
             rows.append({
                 "mode": mode, "layers": len(part), "scan": scan, "build": build, "device": device, "u": dtype,
-                "distinct values of u": f"{low}" if low == high else f"{low} to {high}",
+                "distinct values of u": f"{low}" if low == high else say("{low} to {high}", low=low, high=high),
             })  # fmt: skip
     show_table(texts(settings.lang)("witness"), pd.DataFrame(rows))
 
@@ -188,7 +188,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return texts(current_language())("yes" if value else "no")
     if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}"
+        return "" if value != value else f"{value:.4g}".replace("inf", "∞")
     return "" if value is None else str(value)
 
 

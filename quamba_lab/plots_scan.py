@@ -29,10 +29,10 @@ _POLICY_COLORS = ("#000000", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A
 
 def areas(
     x: Sequence[float], parts: Mapping[str, ArrayLike], total: ArrayLike, *, title: str, xlabel: str, ylabel: str,
-    total_label: str = "observed error",
+    total_label: str = "observed error", names: Mapping[str, str] | None = None,
 ) -> Figure:  # fmt: skip
     """Signed parts of a whole along ``x`` as stacked areas: positive ones upwards, negative ones downwards, and the
-    whole as a line.  Where a part changes sign it changes sides."""
+    whole as a line.  Where a part changes sign it changes sides.  ``names``: what the legend calls a part."""
     figure, axes = _new(height=3.8)
     axis = axes[0, 0]
     places = np.asarray(x, dtype=float)
@@ -44,7 +44,7 @@ def areas(
             "linewidth": 0.0,
         }  # fmt: skip
         positive, negative = heights.clip(min=0), heights.clip(max=0)
-        axis.fill_between(places, up, up + positive, label=drawn(name), **style)
+        axis.fill_between(places, up, up + positive, label=drawn((names or {}).get(name, name)), **style)
         if negative.any():
             axis.fill_between(places, down, down + negative, **style)
         up, down = up + positive, down + negative

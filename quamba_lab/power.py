@@ -152,7 +152,7 @@ def judge_claim(hits_a: int, hits_b: int, n: int, alpha: float = ALPHA) -> Claim
             "{counts} establishes nothing by itself: whatever items were flipped, exact McNemar p lies between "
             "{smallest} and {largest}; to see such a difference with {power} power takes between {few} and {many} "
             "items.",
-            counts=counts, smallest=f"{smallest:.2g}", largest=f"{largest:.2g}", power=f"{POWER:.0%}",
+            counts=counts, smallest=f"{smallest:.2g}", largest=f"{largest:.2g}", power=f"{100 * POWER:.0f} %",
             few=f"{few:,.0f}", many=f"{many:,.0f}"
         )
     else:

@@ -103,7 +103,7 @@ def table() -> pd.DataFrame:
 
 _OPERATIONS = {
     "softplus": (
-        8.0, "code x scale twice and their sum (3 roundings), then exp, an addition and a log of 2 ULP or better.",
+        8.0, "code × scale twice and their sum (3 roundings), then exp, an addition and a log of 2 ULP or better.",
     ),
     "decay": (
         8.0,

@@ -356,7 +356,7 @@ def test_each_question_of_the_plan_has_a_table_and_a_sentence():
     assert set(clips["operand"]) == set(OPERANDS)
     assert set(clips["layers"]) == {2}
     kinds = found.frames["(d) Conversion of types"]
-    assert set(kinds["conversion"]) == {"float32(code) x scale"}
+    assert set(kinds["conversion"]) == {"float32(code) × scale"}
 
 
 def test_an_operand_without_codes_is_said_to_have_none():
@@ -379,7 +379,7 @@ def test_a_clip_that_touches_no_code_is_told_from_one_that_cannot_matter():
     assert (clip["codes_at_stake"], clip["error_rms"], clip["effect"]) == (0, 0.0, "none")
     assert clip["forced_error_rms"] > 0  # there is no such code here, and it would matter
     for harmless in ("codes converted through float16", "codes converted through bfloat16",
-                     "code x scale in float64, rounded once", "returned state rounded to even for away"):
+                     "code × scale in float64, rounded once", "returned state rounded to even for away"):
         assert table.loc[harmless, "effect"] == "none"  # no inputs could make it matter
     assert np.isnan(table.loc["scales rounded to float16", "codes_at_stake"])
 

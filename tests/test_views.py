@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from quamba_lab import steps
 from quamba_lab.quantized import Quantized
+from quamba_lab.report.packing import packed
 from quamba_lab.steps.tensors import real_values, token_errors
 from quamba_lab.tasks import Item, Task
 from quamba_lab.views import STAGE_NAMES, VIEWS, Sources, View, export
@@ -219,7 +220,11 @@ def test_the_page_has_a_frame_for_every_choice_that_it_offers(sources):
 
 def test_choices_are_given_up_until_the_page_is_small(sources):
     offered = controls(["0", "2-1", "2-2"], list(STAGE_NAMES), [0, 7])
-    small = export(sources, [VIEWS["map"]], offered, CHOICES, budget=60_000)
-    assert len(json.dumps(small)) < 100_000
+    whole = export(sources, [VIEWS["map"]], offered, CHOICES, budget=10**9)
+    size = len(json.dumps(packed(whole), ensure_ascii=False, separators=(",", ":")))
+    assert {c["name"]: c["options"] for c in whole["controls"]}["mode_a"] == ["0", "2-1", "2-2"]
+    assert export(sources, [VIEWS["map"]], offered, CHOICES, budget=size) == whole, "what fits as packed is kept"
+    small = export(sources, [VIEWS["map"]], offered, CHOICES, budget=size // 4)
+    assert len(json.dumps(packed(small), ensure_ascii=False, separators=(",", ":"))) <= size // 4 + 500  # its controls
     assert all(control["default"] in control["options"] for control in small["controls"])
     assert "0|2-1|0|scan.y|free run" in small["charts"][0]["frames"]

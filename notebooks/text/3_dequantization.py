@@ -43,7 +43,7 @@ notebook.finish(result, results_dir, "3_dequantization", lang)
 # %% [markdown]
 # ## The finding in pictures
 #
-# 256 means that every code has the value code x scale as far as it can be seen from outside.
+# 256 means that every code has the value code × scale as far as it can be seen from outside.
 
 # %%
 notebook.show_figures(result)

@@ -53,7 +53,7 @@ notebook.show_figures(result)
 # %% [markdown]
 # ## Look for yourself
 #
-# Choose a layer, a channel and a token.
+# Choose a layer, a token and an operation.
 
 # %%
 widgets.explore(result, "number", "text")

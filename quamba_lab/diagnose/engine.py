@@ -275,7 +275,7 @@ def _honest(found: Findings, name: str, fingerprint: tuple[Evidence, ...]) -> Di
     evidence = [
         say(
             "{answered} probes, {values} values of y, none outside its bound; {off} not the correctly rounded ones",
-            answered=f"{len(answered):,}", values=values, off=off
+            answered=f"{len(answered):,}", values=f"{values:,}", off=f"{off:,}"
         )
     ]
     if declined:

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import unicodedata
+from datetime import datetime, timezone
 from functools import cache
 from typing import Any
 from urllib.parse import quote
@@ -51,6 +52,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["width"] = _width
     environment.filters["paper"] = _paper
     environment.filters["csv"] = _csv
+    environment.filters["when"] = _when
     environment.filters["lead"] = lambda text: _sentences(text)[0]
     environment.filters["rest"] = lambda text: _sentences(text)[1]
     environment.filters["asset"] = lambda name: Markup(environment.loader.get_source(environment, name)[0])
@@ -80,6 +82,20 @@ def _paper(table: dict[str, Any]) -> str:
         unbroken = 26 if longest > PROSE else max((_width(part) for word in words for part in word.split()), default=0)
         widths.append(max(unbroken, *(_width(part) for part in str(heading).split()), 2) * LETTER + PADDING)
     return "" if sum(widths) <= UPRIGHT else "turned" if sum(widths) <= TURNED else "turned dense"
+
+
+def _when(manifest: Manifest) -> str:
+    """When the run began and ended, in UTC; nothing where the manifest has no times, as in an example."""
+    try:
+        times = [datetime.fromisoformat(time).astimezone(timezone.utc) for time in (manifest.started, manifest.finished)
+                 if time]  # fmt: skip
+    except ValueError:
+        return ""
+    if not times:
+        return ""
+    same_day = times[0].date() == times[-1].date()
+    ends = [f" – {end:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}}" for end in times[1:]]
+    return f"{times[0]:%Y-%m-%d %H:%M}{''.join(ends)} UTC"
 
 
 def _width(text: Any) -> int:

@@ -223,8 +223,7 @@ def _verdict(numbers: dict[str, Any], rows: list[dict[str, Any]], rms: float) ->
         else say("The whole is error/RMS {rms}, beyond what honest float32 scans differ by.", rms=significant(rms))
     )
     verdict = say(
-        "{switch} ({operation}) makes the largest part of the difference at y, {part} of its square; by cause: "
-        "{parts}.",
+        "Of the squared difference at y, {operation} ({switch}) makes the largest part, {part}; by cause: {parts}.",
         switch=lead["switch"], operation=lead["operation"], part=share(lead["share"]), parts=parts,
     )  # fmt: skip
     verdict = paragraph([verdict, size])

@@ -1,6 +1,6 @@
 """Step 3: do the scans turn codes into the same values?  Proven over all 256 codes, not sampled.
 
-The plan's four questions: (a) is the value always code x scale, (b) in which order are scales applied, (c) is a code
+The plan's four questions: (a) is the value always code × scale, (b) in which order are scales applied, (c) is a code
 clipped, (d) is the conversion of types the same.
 """
 
@@ -43,7 +43,7 @@ def _probe(name: str, fn: Any, operand: str, scale: float) -> Any:
 
 
 def audit(inputs_by_layer: dict[int, ScanInputs], names: Sequence[str]) -> pd.DataFrame:
-    """One row per layer, scan and operand: how many of the 256 codes have the value code x scale.
+    """One row per layer, scan and operand: how many of the 256 codes have the value code × scale.
 
     ``exact`` is NaN where nothing could be seen: the scan refused the probe, or the operand has no codes in this mode.
     """
@@ -102,7 +102,7 @@ class Dequantization(StepResult):
             return []
         wrong = len(wrong_audits(audit_table))
         alt = say(
-            "Codes out of 256 with the value code x scale, for each scan and operand, the least over the layers: "
+            "Codes out of 256 with the value code × scale, for each scan and operand, the least over the layers: "
             "{found}.",
             found=say("{wrong} of {total} audits find fewer", wrong=wrong, total=len(audit_table))
             if wrong
@@ -139,7 +139,7 @@ class Dequantization(StepResult):
         cells = cells.reindex(columns=[name for name in OPERANDS if name in cells.columns])
         where = "least over the layers" if layer is None else say("layer {layer}", layer=layer)
         return plots.grid(
-            cells, title=say("Codes out of 256 whose value is code x scale ({where})", where=where), good=256,
+            cells, title=say("Codes out of 256 whose value is code × scale ({where})", where=where), good=256,
             label="operand",
         )
 
@@ -181,7 +181,7 @@ class Dequantization(StepResult):
                 "rows": part[["scan", "operand", "scale", "exact", "seen_in", "worst_ulp"]].values.tolist(),
             }
         charts = [
-            chart("audit", "Codes whose value is code x scale", self.verdict, "table", ["layer"], frames),
+            chart("audit", "Codes whose value is code × scale", self.verdict, "table", ["layer"], frames),
         ]
         effects = {
             (layer,): {"series": [{"name": "change of y", "values": part["error_rms"].tolist()}]}
@@ -226,7 +226,7 @@ def audit_scans(
         status = "fault"
         verdict = say(
             "A difference in dequantization: {scan} gives {count} of the 256 codes of {operand} a value other than "
-            "code x scale (layer {layer}; {conversion} fits).",
+            "code × scale (layer {layer}; {conversion} fits).",
             scan=worst["scan"], count=256 - int(worst["exact"]), operand=worst["operand"], layer=worst["layer"],
             conversion=worst["conversion"],
         )
@@ -234,7 +234,7 @@ def audit_scans(
         rows = orders[orders["scan"].isin(pair)]
         status = "identical" if rows["association"].nunique() <= 1 and not missing else "rounding"
         verdict = say(
-            "Dequantization is not the cause: {scans} give all 256 codes of every operand the value code x scale "
+            "Dequantization is not the cause: {scans} give all 256 codes of every operand the value code × scale "
             "({audits} audits, {codes} codes); {order}",
             scans=listed(dict.fromkeys(s for s in pair if s in names)), audits=len(seen), codes=f"{256 * len(seen):,}",
             order=say("they also multiply the scales in the same order.")

@@ -173,7 +173,7 @@ def _misread(found: OperandAudit) -> bool:
 
 
 def _dequantized(x: ScanInputs, sides: tuple[str, str]) -> list[dict[str, Any]]:
-    """All 256 codes of every operand: how many have another value than code x scale."""
+    """All 256 codes of every operand: how many have another value than code × scale."""
     rows = []
     for operand, q in x.operands().items():
         if q.scale is None:

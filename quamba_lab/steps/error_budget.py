@@ -85,6 +85,7 @@ class ErrorBudget(StepResult):
         number, state, parts, error = self.series(mode, layer, place)
         return plots_scan.areas(
             range(len(error)), parts, error, xlabel="token", ylabel="h − h(FP64)",
+            names={name: _short_name(name) for name in parts},
             title=say(
                 "Where the error of a state was made: mode {mode}, layer {layer}, channel {number}, state {state}",
                 mode=mode, layer=layer, number=number, state=state
@@ -192,9 +193,16 @@ def _short(values: Iterable[float], digits: int) -> list[float]:
     return [float(f"{float(v):.{digits}g}") for v in values]
 
 
+def _short_name(origin: str) -> str:
+    """The origin in one word; as a name in a cell, ``rounding`` is a verdict."""
+    return say("rounding") if origin == "rounding" else origin
+
+
 def _named(origin: str) -> str:
-    return {"decay": "the decay", "drive": "the drive", "rounding": "rounding of the update",
-            "unexplained": "an update that no rounding explains"}[origin]  # fmt: skip
+    return {
+        "decay": say("the decay"), "drive": say("the drive"), "rounding": say("rounding of the update"),
+        "unexplained": say("an update that no rounding explains"),
+    }[origin]  # fmt: skip
 
 
 def _thinned(x: ScanInputs) -> tuple[ScanInputs, list[int]]:
@@ -342,14 +350,14 @@ def _judge(
         if not error:
             sentences.append(say("mode {mode} ({scan}) has no error", mode=mode, scan=pair[mode]))
             continue
-        divided = listed(say("{part} {name}", part=share(mean[name]), name=name) for name in PARTS)
+        divided = listed(say("{part} {name}", part=share(mean[name]), name=_short_name(name)) for name in PARTS)
         sentences.append(say(
             "mode {mode} ({scan}) errs by {error} of RMS(h) at most, of it {divided}",
             mode=mode, scan=pair[mode], error=significant(error), divided=divided
         ))
     if difference is not None and not difference["share_decay"].isna().all():
         shares = {name: float(difference[f"share_{name}"].mean()) for name in PARTS}
-        divided = listed(say("{part} {name}", part=share(value), name=name) for name, value in shares.items())
+        divided = listed(say("{part} {name}", part=share(v), name=_short_name(name)) for name, v in shares.items())
         sentences.append(say("of the difference between the two, {divided}", divided=divided))
     status = "identical" if (table["error_rms"] == 0).all() else "rounding"
     text = plural(

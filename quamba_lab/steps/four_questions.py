@@ -10,7 +10,7 @@ from .result import significant
 __all__ = ["QUESTIONS", "answers_to", "tables_by_question", "wrong_audits"]
 
 QUESTIONS = {
-    "formula": "Is it always code x scale?",
+    "formula": "Is it always code × scale?",
     "scale order": "In which order are the scales applied?",
     "clipping": "Is a code clipped?",
     "conversion": "Is the conversion of types the same?",
@@ -36,7 +36,7 @@ def tables_by_question(audit_table: pd.DataFrame, orders: pd.DataFrame) -> dict[
 
 
 def wrong_audits(audit_table: pd.DataFrame) -> pd.DataFrame:
-    """The audits that saw a code with another value than code x scale."""
+    """The audits that saw a code with another value than code × scale."""
     return audit_table[(audit_table["bits"] > 0) & (audit_table["exact"] < 256)]
 
 
@@ -117,7 +117,7 @@ def answers_to(
         answers["clipping"] = (
             clauses(
                 [
-                    say("No operand is clipped: code -128 is -128 x scale")
+                    say("No operand is clipped: code -128 is -128 × scale")
                     if clipped.empty
                     else say("Code -128 is clipped in {operands}", operands=listed(sorted(set(clipped["operand"])))),
                     *ranges,

@@ -56,9 +56,9 @@ class InsideTheScan(StepResult):
         """Error after each operation on both sides; with ``operation``, its error along the tokens instead."""
         from .. import plots
 
-        where = "largest over the layers" if layer is None else say("layer {layer}", layer=layer)
         if operation is not None and operation != "all":
             layer = self.chosen[0] if layer is None else layer
+            where = say("layer {layer}", layer=layer)
             series = {
                 mode: self.along[layer, operation, side]
                 for side, mode in (("a", self.mode_a), ("b", self.mode_b))
@@ -70,6 +70,7 @@ class InsideTheScan(StepResult):
                 title=say("Error of {operation} along the tokens ({where})", operation=operation, where=where),
                 ylabel="RMS error against FP64", dashed=[self.mode_b],
             )  # fmt: skip
+        where = "largest over the layers" if layer is None else say("layer {layer}", layer=layer)
         table = self._ladder(layer)
         a, b = (say("mode {mode}", mode=mode) for mode in (self.mode_a, self.mode_b))
         series = {a: table["error_of_a"], b: table["error_of_b"]}

@@ -167,7 +167,7 @@ class IsItReal(StepResult):
             say(
                 "With {n} items (dashed) a loss of {points} points would be seen with a chance of {chance}; "
                 "{power} (dotted) takes {items} items.",
-                n=n, points=f"{st.CLAIMED_POINTS * 100:.0f}", chance=share(here), power=f"{st.POWER:.0%}",
+                n=n, points=f"{st.CLAIMED_POINTS * 100:.0f}", chance=share(here), power=share(st.POWER),
                 items=significant(pair.items_claimed)
             ),
         )  # fmt: skip

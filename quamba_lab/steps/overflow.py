@@ -236,7 +236,7 @@ def _one_item(run: Workbook, mode: str, item: int) -> pd.DataFrame:
         rows.append(
             {
                 "layer": layer, "item": item, "wrapped": int(wraps.sum()), "tokens": int(tokens.sum()),
-                "first_token": int(tokens[0].nonzero()[0]) if tokens.any() else -1,
+                "first_token": int(tokens[0].nonzero()[0]) if tokens.any() else None,
                 "change_of_out_proj": relative_rms(published, other),
                 "change_at_those_tokens": relative_rms(published[tokens], other[tokens]) if tokens.any() else 0.0,
             }
@@ -272,7 +272,7 @@ def _sentence(
     return say(
         "The unclamped cast after the Hadamard wraps {wrapped} of {codes} values around, in {hit} of {items} items "
         "(mode {mode}; {layers}), a fault of the published layer in every mode: with a clamp there instead, "
-        "these items' log-probability moves by {rms} nats (RMS), with {gained} right answers gained and {lost} lost.",
+        "these items' log-probability moves by {rms} nats (RMS); right answers gained: {gained}, lost: {lost}.",
         wrapped=f"{numbers['wrapped'][mode]:,}", codes=codes, hit=f"{len(counts.hit):,}", items=items, mode=mode,
         layers=where, rms=significant(own["rms_log_probability"]), gained=f"{own['gained']:,}",
         lost=f"{own['lost']:,}",

@@ -12,7 +12,7 @@ import pandas as pd
 
 from .. import statistics as st
 from ..texts import clauses, listed, say
-from .result import significant
+from .result import share, significant
 from .workbook import Answers
 
 __all__ = ["Pair", "judge_pairs", "modes_table", "pairs_tables"]
@@ -116,7 +116,7 @@ class Pair:
         return say("its mean log-probability is {nats} nats lower (Holm p = {p})", **size)
 
     def _needed(self) -> list[str]:
-        points, power = f"{st.CLAIMED_POINTS * 100:.0f}", f"{st.POWER:.0%}"
+        points, power = f"{st.CLAIMED_POINTS * 100:.0f}", share(st.POWER)
         if math.isinf(self.items_observed):
             observed = say("no number of items would show the observed difference in accuracy, which is zero")
         else:

@@ -58,7 +58,7 @@ def _neutral(b: int = 1, d: int = 1, l: int = 1, n: int = 1, **operands: Quantiz
 
 
 CONVERSIONS = {
-    "float32(code) x scale": lambda c, s: c.float() * s,
+    "float32(code) × scale": lambda c, s: c.float() * s,
     "code clipped to ±127": lambda c, s: c.clamp(min=-127).float() * s,
     "scale rounded to float16": lambda c, s: c.float() * s.half().float(),
     "scale rounded to bfloat16": lambda c, s: c.float() * s.bfloat16().float(),
@@ -75,7 +75,7 @@ class OperandAudit:
     """The value of all 256 codes of one operand in one scan.
 
     ``seen_in``: where the value was read (``last state, float32``, ``y, cancellation`` or ``y, float16``), with
-    ``bits`` of it visible.  ``exact``: codes whose value is code x scale as far as visible.  ``worst_ulp``: largest
+    ``bits`` of it visible.  ``exact``: codes whose value is code × scale as far as visible.  ``worst_ulp``: largest
     deviation, in units in the last place of the visible format.  ``worst_code``: where.  ``lowest``, ``highest``: the
     values given to codes -128 and 127 divided by the scale.  ``conversion``: which of :data:`CONVERSIONS` fits, or
     ``"none of them"``.
@@ -99,7 +99,7 @@ def _judge(
     operand: str, scale: Tensor, got: Tensor, seen_in: str, bits: int, known_to: Tensor | float = 0.0
 ) -> OperandAudit:
     """``got``: the value of each code; ``known_to``: how exactly a value is known that is not the expected one."""
-    expected = CONVERSIONS["float32(code) x scale"](ALL_CODES, scale)
+    expected = CONVERSIONS["float32(code) × scale"](ALL_CODES, scale)
     deviation = ulp_distance(expected, got.float()).double()
     deviation = torch.where(deviation < 0, torch.full_like(deviation, math.inf), deviation)
     worst = int(deviation.argmax())
@@ -202,7 +202,7 @@ def _from_error(
     return OperandAudit(
         operand, float(scale), seen_in, 24 if in_state else 11, int(good.sum()), float(error[worst]),
         int(ALL_CODES[worst]), -128.0 if bool(good[0]) else math.nan, 127.0 if bool(good[-1]) else math.nan,
-        "float32(code) x scale" if fits else "none of them",
+        "float32(code) × scale" if fits else "none of them",
     )  # fmt: skip
 
 

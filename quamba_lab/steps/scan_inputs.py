@@ -85,11 +85,11 @@ class ScanInputsResult(StepResult):
         table = self.frames["Differences"]
         rows = table[(table["layer"] == layer) & (table["stage"] == tensor) & (table["run"] == "lockstep")]
         if rows.empty:
-            return say("Values of {tensor} at layer {layer}.", tensor=tensor, layer=layer)
+            return say("Values of {tensor} at layer {layer} in the free run.", tensor=tensor, layer=layer)
         differing = int(rows["differing"].sum())
         return say(
-            "Values of {tensor} at layer {layer} in lockstep: {differing} of {elements} differ.",
-            tensor=tensor, layer=layer, differing=differing, elements=int(rows["elements"].sum())
+            "Values of {tensor} at layer {layer} in the free run; in lockstep {differing} of {elements} differ.",
+            tensor=tensor, layer=layer, differing=f"{differing:,}", elements=f"{int(rows['elements'].sum()):,}"
         )
 
     def figure(self, layer: int | None = None, tensor: str = "scan.u") -> Figure:

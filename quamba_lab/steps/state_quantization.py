@@ -209,7 +209,7 @@ def _verdict(
             moved=share(float(row["logits_rms"])), floor=share(float(floor["logits_rms"])),
             changed=share(float(row["best_token_changed"])), tokens=int(row["tokens"]), mode=mode,
         )
-    return "identical", sentence + "."
+    return "identical", sentence + say(".")
 
 
 def state_quantization(

@@ -61,14 +61,14 @@ class _Through(Arithmetic):
 
 
 class _Wide(Arithmetic):
-    """code x scale in float64, rounded to float32 once."""
+    """code × scale in float64, rounded to float32 once."""
 
     def dequantize(self, name, q, x):
         return q.dequantize(torch.float64).float()
 
 
 class _HalfValues(Arithmetic):
-    """code x scale rounded to float16 before anything else."""
+    """code × scale rounded to float16 before anything else."""
 
     def dequantize(self, name, q, x):
         return super().dequantize(name, q, x).half().float()
@@ -102,7 +102,7 @@ ALTERNATIVES: dict[str, tuple[str, Callable[[ScanInputs], ScanOutput]]] = {
     **{CLIP.format(name): ("clipping", _clip(name)) for name in OPERANDS},
     "scales rounded to float16": ("formula", _scales(torch.float16)),
     "scales rounded to bfloat16": ("formula", _scales(torch.bfloat16)),
-    "code x scale in float64, rounded once": ("formula", lambda x: _Wide()(x)),
+    "code × scale in float64, rounded once": ("formula", lambda x: _Wide()(x)),
     "dequantized values rounded to float16": ("conversion", lambda x: _HalfValues()(x)),
     "codes converted through float16": ("conversion", lambda x: _Through(torch.float16)(x)),
     "codes converted through bfloat16": ("conversion", lambda x: _Through(torch.bfloat16)(x)),

@@ -184,7 +184,7 @@ PARAGRAPHS: dict[str, str] = {
     "Every scan that can run here is given all 256 codes of each operand, at each layer's own scale.": (
         "凡是能在这里运行的扫描，都以每一层自己的 scale 输入每个操作数的全部 256 个码值。"
     ),
-    "256 means that every code has the value code x scale as far as it can be seen from outside.": (
+    "256 means that every code has the value code × scale as far as it can be seen from outside.": (
         "256 表示：从外部所能看到的精度内，每个码值的数值都等于 码值 × scale。"
     ),
     "Choose a layer to see its audit, and what each wrong dequantization would have done to `y` there.": (
@@ -259,7 +259,7 @@ PARAGRAPHS: dict[str, str] = {
         "Read the pictures in the order of computation: the first operation that leaves the band of the floor is "
         "where the difference enters."
     ): "请按计算次序看图：第一个超出误差下限的运算，就是差异进入的地方。",
-    "Choose a layer, a channel and a token.": "选择层、通道和词元。",
+    "Choose a layer, a token and an operation.": "选择层、词元和运算。",
     "## Where does the error of the state come from?": "## 状态的误差从哪里来？",
     (
         "The recurrence is linear given its decays, so the error $e_t = h_t - h_t^{\\mathrm{FP64}}$ of a state can "

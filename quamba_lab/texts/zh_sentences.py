@@ -285,7 +285,7 @@ SENTENCES: dict[str, str] = {
         "{a} and {b} are one setting of every switch and receive the same inputs: there is no difference to take apart."
     ): "{a} 与 {b} 的所有开关设置相同，收到的输入也相同：没有可分解的差异。",
     (
-        "{switch} ({operation}) makes the largest part of the difference at y, {part} of its square; by cause: {parts}."
+        "Of the squared difference at y, {operation} ({switch}) makes the largest part, {part}; by cause: {parts}."
     ): "{switch}（{operation}）造成了 y 处差异的最大部分，占其平方的 {part}；按原因：{parts}。",
     "The largest share of the difference at y has {switch}: {share}.": "y 处差异中份额最大的是 {switch}：{share}。",
     "{what}; its share is 0.": "{what}；其份额为 0。",
@@ -322,7 +322,7 @@ SENTENCES: dict[str, str] = {
     "Both scans receive the same inputs": "两个扫描收到的输入相同",
     "share at {where}": "在{where}处的份额",
     (
-        "Codes out of 256 with the value code x scale, for each scan and operand, the least over the layers: {found}."
+        "Codes out of 256 with the value code × scale, for each scan and operand, the least over the layers: {found}."
     ): "每个扫描、每个操作数的 256 个码值中，数值等于 码值 × scale 的个数（取各层最小值）：{found}。",
     "{scans} cannot run here and was not audited.": "{scans} 无法在这里运行，未作检查。",
     "layer {layer}": "第 {layer} 层",
@@ -331,13 +331,13 @@ SENTENCES: dict[str, str] = {
     "No dequantization could be audited: {why}.": "无法检查反量化：{why}。",
     (
         "A difference in dequantization: {scan} gives {count} of the 256 codes of {operand} a value other than "
-        "code x scale (layer {layer}; {conversion} fits)."
+        "code × scale (layer {layer}; {conversion} fits)."
     ): (
         "反量化存在差异：{scan} 对 {operand} 的 256 个码值中的 {count} 个给出的数值不等于 码值 × scale（第 {layer} "
         "层；符合“{conversion}”）。"
     ),
     (
-        "Dequantization is not the cause: {scans} give all 256 codes of every operand the value code x scale "
+        "Dequantization is not the cause: {scans} give all 256 codes of every operand the value code × scale "
         "({audits} audits, {codes} codes); {order}"
     ): (
         "反量化不是原因：{scans} 对每个操作数的全部 256 个码值给出的数值都等于 码值 × scale（{audits} 次检查，"
@@ -347,7 +347,7 @@ SENTENCES: dict[str, str] = {
     "not visible: no float32 state": "看不到：没有 float32 状态",
     "none exactly; nearest {best}": "没有完全一致的；最接近 {best}",
     "not seen: {name}: {error}": "未观察到：{name}: {error}",
-    "Codes out of 256 whose value is code x scale ({where})": "256 个码值中数值等于 码值 × scale 的个数（{where}）",
+    "Codes out of 256 whose value is code × scale ({where})": "256 个码值中数值等于 码值 × scale 的个数（{where}）",
     "{clip}, if it occurred": "{clip}（假如出现）",
     "What it would do to y, layer {layer}": "对 y 的影响，第 {layer} 层",
     "RMS of the change / RMS of y (dashed: float16 alone)": "变化的 RMS / y 的 RMS（虚线：仅 float16 转换）",
@@ -426,6 +426,13 @@ SENTENCES: dict[str, str] = {
         "通道 {number}，状态 {state}。各部分之和等于观察到的误差。"
     ),
     "made by {part}": "由{part}造成",
+    "{low} to {high}": "{low} 到 {high}",
+    "rounding": "舍入",
+    "{a} → {b}": "{a} → {b}",
+    "the decay": "衰减",
+    "the drive": "驱动项",
+    "rounding of the update": "更新时的舍入",
+    "an update that no rounding explains": "舍入无法解释的更新",
     "none when items run one at a time": "逐个样本运行时没有",
     "{stage} of layer {layer} (item {item})": "第 {layer} 层的 {stage}（样本 {item}）",
     "{stage} (item {item})": "{stage}（样本 {item}）",
@@ -464,7 +471,7 @@ SENTENCES: dict[str, str] = {
     "Found: {conversions}.": "发现：{conversions}。",
     "None could be seen.": "没有观察到。",
     "Not seen.": "未观察到。",
-    "No operand is clipped: code -128 is -128 x scale": "没有操作数被裁剪：码值 -128 就是 -128 × scale",
+    "No operand is clipped: code -128 is -128 × scale": "没有操作数被裁剪：码值 -128 就是 -128 × scale",
     "Code -128 is clipped in {operands}": "{operands} 的码值 -128 被裁剪",
     "mode {mode}": "模式 {mode}",
     "{b} from {a}": "{b} 与 {a} 之差",
@@ -648,7 +655,7 @@ SENTENCES: dict[str, str] = {
     (
         "The unclamped cast after the Hadamard wraps {wrapped} of {codes} values around, in {hit} of {items} items "
         "(mode {mode}; {layers}), a fault of the published layer in every mode: with a clamp there instead, these "
-        "items' log-probability moves by {rms} nats (RMS), with {gained} right answers gained and {lost} lost."
+        "items' log-probability moves by {rms} nats (RMS); right answers gained: {gained}, lost: {lost}."
     ): (
         "Hadamard 之后未作饱和的类型转换使 {codes} 个值中的 {wrapped} 个回绕，涉及 {items} 个样本中的 {hit} 个（模"
         "式 {mode}；{layers}），这是已发布的层在每种模式下都有的错误：若在那里改为饱和，这些样本的对数概率变化 "
@@ -734,13 +741,13 @@ SENTENCES: dict[str, str] = {
         "In free run they part at layer {start}, after an earlier scan, and at most {part} of {stage} differs "
         "(layer {layer})."
     ): ("自由运行时两者从第 {start} 层开始分开（在更前面的扫描之后），{stage} 最多有 {part} 不同（第 {layer} 层）。"),
-    "Values of {tensor} at layer {layer} in lockstep: {differing} of {elements} differ.": (
+    "Values of {tensor} at layer {layer} in the free run; in lockstep {differing} of {elements} differ.": (
         "锁步时第 {layer} 层 {tensor} 的数值：{elements} 个中有 {differing} 个不同。"
     ),
     "Modes {a} and {b} give their scans tensors of different shapes: {note}.": (
         "模式 {a} 与 {b} 交给扫描的张量形状不同：{note}。"
     ),
-    "Values of {tensor} at layer {layer}.": "第 {layer} 层 {tensor} 的数值。",
+    "Values of {tensor} at layer {layer} in the free run.": "第 {layer} 层 {tensor} 的数值。",
     "No layer or no item was chosen, so no scan input was compared.": "没有选择层或样本，因此没有比较扫描的输入。",
     (
         "With equal inputs to each layer, modes {a} and {b} give their scans different values of {named}; the "
@@ -809,7 +816,7 @@ SENTENCES: dict[str, str] = {
         ", the logits move by {moved} of their RMS, against {floor} from rounding alone, and the best next token "
         "changes at {changed} of {tokens} positions (mode {mode})"
     ): (
-        "，logits 变化为其 RMS 的 {moved}（单纯舍入为 {floor}），{tokens} 个位置中有 {changed} 个的最佳下一词元改变"
+        "，logits 变化为其 RMS 的 {moved}（单纯舍入为 {floor}），{tokens} 个位置中 {changed} 的最佳下一词元改变"
         "（模式 {mode}）"
     ),
     "{cause} could not be examined: no scan of the pair runs on these inputs.": (

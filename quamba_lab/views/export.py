@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..report.packing import packed
 from ..steps.result import plain
 from ..texts import say
 from .sources import SLOW, Sources
@@ -14,8 +15,11 @@ from .view import View
 
 __all__ = ["BUDGET", "export"]
 
-BUDGET = 1_200_000
-"""Bytes of one section's data; a page packs them into about a quarter, and is to stay under 2 MB."""
+BUDGET = 300_000
+"""Bytes of one section's data as a page carries them; a page of several sections is to stay under 2 MB."""
+SHARED = 16
+"""How much smaller than the default frame the others may be as packed, on average: equal lists are kept once, and most
+choices show less."""
 NARROWED = ("mode_a", "run", "stage", "item", "layer", "mode_b")
 """The order in which choices are given up when a section would be too large: the default alone is left."""
 
@@ -35,8 +39,12 @@ def _affordable(sources: Sources, view: View, choices: Mapping[str, Any], defaul
     return True
 
 
+def _itself(choices: Mapping[str, Any]) -> bool:
+    return "mode_b" in choices and choices.get("mode_a") == choices["mode_b"]
+
+
 def _frame(sources: Sources, view: View, choices: dict[str, Any]) -> dict[str, Any]:
-    if "mode_b" in choices and choices.get("mode_a") == choices["mode_b"]:
+    if _itself(choices):
         empty = {"table": {"columns": [], "rows": []}, "tokens": {"tokens": [], "values": []}, "heatmap": {"rows": []}}
         note = say("Mode {mode} is held against itself.", mode=choices["mode_b"])
         return {**empty.get(view.kind, {"series": []}), "note": note}
@@ -45,6 +53,26 @@ def _frame(sources: Sources, view: View, choices: dict[str, Any]) -> dict[str, A
 
 def _bytes(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _chart(
+    sources: Sources, view: View, keys: Sequence[dict[str, Any]], default: Mapping[str, Any],
+    made: dict[tuple[str, str], dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """A view with its frames for these choices; ``made`` keeps frames from one attempt to the next."""
+    frames = {}
+    for choices in keys:
+        key = "|".join(str(value) for value in choices.values())
+        if (view.name, key) not in made:
+            frame = _frame(sources, view, choices)
+            made[view.name, key] = {part: v for part, v in frame.items() if plain(view.axes.get(part)) != v}
+        frames[key] = made[view.name, key]
+    first = _frame(sources, view, view.choose(default))
+    axes = {name: plain(view.axes[name]) for name in ("x", "y", "scale") if name in view.axes}
+    return {
+        "name": view.name, "title": view.title, "alt": first.get("alt") or first.get("note", ""),
+        "kind": view.kind, "depends": list(view.depends), **axes, "frames": frames,
+    }  # fmt: skip
 
 
 def export(
@@ -61,33 +89,24 @@ def export(
     for name in options:
         if default[name] not in options[name]:
             options[name].insert(0, default[name])
-    sizes = {
-        view.name: _bytes(_frame(sources, view, view.choose(default))) for view in shown
-    }  # fmt: skip
-    for name in NARROWED:
-        total = sum(
-            sizes[view.name] * sum(1 for _ in _keys(view, options))
-            for view in shown
-        )  # fmt: skip
-        if total <= budget:
-            break
+    made: dict[tuple[str, str], dict[str, Any]] = {}
+    single = {view.name: _bytes(packed(_frame(sources, view, view.choose(default)))) for view in shown}
+    for name in (None, *NARROWED):
         if name in options:
             options[name] = [default[name]]
-    charts = []
-    for view in shown:
-        frames = {}
-        for choices in _keys(view, options):
-            if _affordable(sources, view, choices, default):
-                frame = _frame(sources, view, choices)
-                frames["|".join(str(value) for value in choices.values())] = {
-                    key: value for key, value in frame.items() if plain(view.axes.get(key)) != value
-                }
-        first = _frame(sources, view, view.choose(default))
-        axes = {name: plain(view.axes[name]) for name in ("x", "y", "scale") if name in view.axes}
-        charts.append({
-            "name": view.name, "title": view.title, "alt": first.get("alt") or first.get("note", ""),
-            "kind": view.kind, "depends": list(view.depends), **axes, "frames": frames,
-        })  # fmt: skip
+        elif name is not None:
+            continue
+        wanted = {
+            view.name: [c for c in _keys(view, options) if _affordable(sources, view, c, default)] for view in shown
+        }
+        likely = sum(single[view] * sum(not _itself(c) for c in keys) for view, keys in wanted.items())
+        if likely > SHARED * budget:
+            continue  # frames are computed only for what has a chance to fit
+        charts = [_chart(sources, view, wanted[view.name], default, made) for view in shown]
+        if _bytes(packed({"charts": charts})) <= budget:
+            break
+    else:
+        charts = [_chart(sources, view, wanted[view.name], default, made) for view in shown]
     offered = [
         {"name": c["name"], "label": c["label"], "options": options[c["name"]], "default": default[c["name"]]}
         for c in controls

@@ -77,7 +77,7 @@ def _shape(value: Value) -> str:
 
 def _both(a: str, b: str) -> str:
     """One word where both modes have the same, else A's → B's."""
-    return a if a == b else f"{a} → {b}"
+    return a if a == b else say("{a} → {b}", a=a, b=b)
 
 
 def _weights(sources: Sources, mode: str, layer: int, operation: str) -> tuple[str, str, str]:
