@@ -15,7 +15,6 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +25,7 @@ import torch
 from . import scans
 from .scans import ScanInputs, random_inputs
 from .scans.torch_scan import plain_scan
+from .witness import nvidia_driver
 
 __all__ = [
     "CPU_SHAPES", "GPU_SHAPES", "SCANS", "BenchError", "Benchmark", "Timing", "bandwidth", "benchmark",
@@ -115,7 +115,7 @@ def machine_record(device: torch.device) -> dict[str, Any]:
         properties = torch.cuda.get_device_properties(device)
         return record | {
             "device": properties.name, "multiprocessors": properties.multi_processor_count,
-            "driver": _file_line("/proc/driver/nvidia/version"), "cuda": torch.version.cuda,
+            "driver": nvidia_driver(), "cuda": torch.version.cuda,
         }  # fmt: skip
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
@@ -123,12 +123,6 @@ def machine_record(device: torch.device) -> dict[str, Any]:
         "device": name or platform.processor() or platform.machine(),
         "vector instructions": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-def _file_line(path: str) -> str | None:
-    with suppress(OSError):
-        return Path(path).read_text().splitlines()[0]
-    return None
 
 
 def scan_bytes(x: ScanInputs) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,6 +22,7 @@ from torch import Tensor
 from . import scans
 from .files import write_text
 from .scans import ScanInputs, ScanOutput
+from .witness import nvidia_driver
 
 __all__ = ["FOLDER", "SCANS", "RecordedScan", "RecordingError", "channels_of", "load_recorded", "record"]
 
@@ -45,15 +45,6 @@ class RecordedScan:
     outputs: dict[str, ScanOutput]
     taps: dict[str, dict[str, Tensor]]
     tap_channels: tuple[int, ...]
-
-
-def _driver() -> str:
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        said = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30).stdout
-    except OSError:
-        return "unknown"
-    return said.strip().partition("\n")[0] or "unknown"
 
 
 def channels_of(operation: str, tap: Tensor, channels: Sequence[int]) -> Tensor:
@@ -102,7 +93,7 @@ def record(
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             }  # fmt: skip
     index = {
-        "schema": 1, "device": torch.cuda.get_device_name(model.device), "driver": _driver(),
+        "schema": 1, "device": torch.cuda.get_device_name(model.device), "driver": nvidia_driver(),
         "torch": torch.__version__, "cuda": torch.version.cuda, "date": date.today().isoformat(),
         "model": model.name, "mode": model.mode.name, "tap_channels": list(tap_channels), "builds": builds,
         "files": files,

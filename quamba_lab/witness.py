@@ -7,7 +7,10 @@ A mode is a promise; this is the evidence.  A forward hook on every scan keeps t
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +18,7 @@ from torch import nn
 
 from .quantized import Quantized
 
-__all__ = ["LayerWitness", "Recorder", "TensorWitness", "Witness", "WitnessError", "describe"]
+__all__ = ["LayerWitness", "Recorder", "TensorWitness", "Witness", "WitnessError", "describe", "nvidia_driver"]
 
 
 class WitnessError(ValueError):
@@ -166,3 +169,17 @@ def _first_item(q: Quantized) -> Quantized | TensorWitness:
     if first.values.device.type == "cpu" and first.values.numel() >= COUNTED_AT_ONCE:
         return describe(first)
     return first.map(torch.clone)
+
+
+def nvidia_driver() -> str:
+    """The version of NVIDIA's driver, such as "580.159.04": the kernel's word, else nvidia-smi's, else "unknown"."""
+    try:
+        said = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+    except OSError:
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        try:
+            said = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            return "unknown"
+    found = re.search(r"\b\d+\.\d+(\.\d+)*\b", said)
+    return found[0] if found else "unknown"
