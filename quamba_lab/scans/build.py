@@ -332,7 +332,8 @@ class CudaKernel:
         _checked(driver.cuLibraryGetKernel(ctypes.byref(handle), library, name.encode()), f"finding {name}")
         self._handle = handle.value
         letters = signature.strip("{}")
-        self._pack = struct.Struct(_CONFIG + letters)
+        packing = struct.Struct(_CONFIG + letters)
+        self._size, self._pack_into = packing.size, packing.pack_into
         self._offsets = [struct.calcsize(_CONFIG)]  # where each of the kernel's parameters starts behind the launch's
         if not signature.startswith("{"):
             sizes = [struct.calcsize(_CONFIG + letters[: i + 1]) for i in range(len(letters))]
@@ -347,7 +348,7 @@ class CudaKernel:
                  f"allowing {size} bytes of shared memory")  # fmt: skip
 
     def _buffers(self):
-        packed = ctypes.create_string_buffer(self._pack.size)
+        packed = ctypes.create_string_buffer(self._size)
         start = ctypes.addressof(packed)
         pointers = (ctypes.c_void_p * len(self._offsets))(*[start + o for o in self._offsets])
         self._local.buffers = packed, start, pointers, ctypes.addressof(pointers)
@@ -356,7 +357,7 @@ class CudaKernel:
     def __call__(self, grid: tuple[int, int, int], block: int, shared: int, *args) -> None:
         packed, start, _, pointers = getattr(self._local, "buffers", None) or self._buffers()
         stream = torch._C._cuda_getCurrentRawStream(torch._C._cuda_getDevice())
-        self._pack.pack_into(packed, 0, *grid, block, 1, 1, shared, stream, 0, 0, *args)
+        self._pack_into(packed, 0, *grid, block, 1, 1, shared, stream, 0, 0, *args)
         if code := self._launch(start, self._handle, pointers, None):
             _checked(code, f"launching with grid {grid}, {block} threads, {shared} bytes of shared memory")
 

@@ -16,7 +16,7 @@ from .build import cpu_unavailable, cuda_unavailable
 from .decode import check_step, decode_step
 from .folded_cpu import folded_cpu, folded_cpu_taps
 from .folded_cuda import TAP_NAMES, build_record, folded_cuda
-from .kernels import ScanOperator, check_scales, flatten
+from .kernels import ScanOperator, check_scales, checked_operands, flatten
 from .types import OPERANDS, ScanError, ScanInputs, ScanOutput
 
 __all__ = ["folded", "folded_step", "folded_taps", "unavailable"]
@@ -42,8 +42,8 @@ def unavailable() -> str | None:
 
 
 @torch.compiler.assume_constant_result
-def _record(sizes: tuple[int, ...], invariant: bool, device: int) -> str:
-    return build_record(*sizes, invariant, device)
+def _record(sizes: tuple[int, ...], device: int) -> str:
+    return build_record(*sizes, False, device)
 
 
 def folded(x: ScanInputs, *, deterministic: str = "run", initial_state: Tensor | None = None) -> ScanOutput:
@@ -55,25 +55,22 @@ def folded(x: ScanInputs, *, deterministic: str = "run", initial_state: Tensor |
     """
     if deterministic not in ("run", "invariant"):
         raise ScanError(f"deterministic={deterministic!r}: choose 'run' or 'invariant'")
-    sizes, compiling = x.check_shapes(), torch.compiler.is_compiling()
-    if not x.u.values.is_cuda:
-        if compiling and initial_state is None:
-            y, state = _OPERATOR(x)
-            return ScanOutput(y, state, "folded, CPU")
-        return folded_cpu(x, initial_state)
     invariant = deterministic == "invariant"
-    if compiling and not invariant and initial_state is None:
-        y, state = _OPERATOR(x)
-    else:
-        operands = flatten(x)
-        check_scales(operands)
-        y, state = folded_cuda(operands, initial=_checked_state(x, initial_state), invariant=invariant)
-    return ScanOutput(y, state, _record(sizes, invariant, x.u.values.get_device()))
+    if torch.compiler.is_compiling() and initial_state is None:
+        sizes, on_gpu = x.check_shapes(), x.u.values.is_cuda
+        if not (on_gpu and invariant):  # the operator knows one order only, on a CPU the only one
+            y, state = _OPERATOR(x)
+            return ScanOutput(y, state, _record(sizes, x.u.values.get_device()) if on_gpu else "folded, CPU")
+    operands, sizes = checked_operands(x)
+    if not operands[0].is_cuda:
+        return folded_cpu(x, initial_state)
+    check_scales(operands)
+    initial = None if initial_state is None else _checked_state(x, initial_state)
+    y, state = folded_cuda(operands, initial=initial, invariant=invariant)
+    return ScanOutput(y, state, build_record(*sizes, invariant, operands[0].get_device()))
 
 
-def _checked_state(x: ScanInputs, state: Tensor | None) -> Tensor | None:
-    if state is None:
-        return None
+def _checked_state(x: ScanInputs, state: Tensor) -> Tensor:
     expected = (x.batch, x.channels, x.states)
     if tuple(state.shape) != expected or state.dtype != torch.float32 or state.device != x.device:
         got = f"{state.dtype} {tuple(state.shape)} on {state.device}"

@@ -109,9 +109,11 @@ class ScanInputs:
             if q is not None:
                 if type(q) is not Quantized:
                     return None
-                values = q.values
-                if values.shape != expected or values.dtype is not int8 or values.get_device() != device:
+                v = q.values
+                if v.shape != expected or v.dtype is not int8 or v.get_device() != device:
                     return None
+        if device < 0 and any(q.values.device != u.device for q in self.operands().values()):
+            return None  # cpu and meta have one number
         return b, d, l, n, g
 
     def check_shapes(self) -> tuple[int, int, int, int, int]:
