@@ -100,13 +100,16 @@ def check_scales(operands: tuple) -> None:
 
 def checked_addresses(operands: tuple) -> tuple[int, ...]:
     """The :func:`addresses`, after :func:`check_scales`: it needs them to know whether a scale was exchanged."""
-    scales = operands[8:17]
+    u, dt, B, C, z, A, D, bias, state = scales = operands[8:17]
+    key = id(u), id(dt), id(B), id(C), id(z), id(A), id(D), id(bias), id(state)
     try:
         at = addresses(operands)
-        known = operands[0].get_device(), at[8:], _versions(*scales)
-    except AttributeError:  # a scale that is no tensor: the check below names it
-        at = known = None
-    key = tuple(map(id, scales))
+        known = (
+            operands[0].get_device(), at[8:], u._version, dt._version, B._version, C._version, z._version, A._version,
+            D._version, bias._version, 0 if state is None else state._version,
+        )  # fmt: skip
+    except (AttributeError, RuntimeError):  # an absent operand, an inference tensor, or a scale that is no tensor
+        at, known = _known(operands)
     seen = _CHECKED.get(key)
     if seen is None or seen[0] != known:
         _check_values(operands[0].device, scales)
@@ -115,16 +118,14 @@ def checked_addresses(operands: tuple) -> tuple[int, ...]:
     return at
 
 
-def _versions(u, dt, B, C, z, A, D, bias, state) -> tuple[int, ...]:
-    """How often each scale was written to; inference tensors do not count that, so they stand at 0."""
-    try:
-        return (
-            u._version, dt._version, B._version, C._version, z._version, A._version, D._version, bias._version,
-            0 if state is None else state._version,
-        )  # fmt: skip
-    except (AttributeError, RuntimeError):
-        scales = (u, dt, B, C, z, A, D, bias, state)
-        return tuple([0 if s is None or s.is_inference() else s._version for s in scales])
+def _known(operands: tuple) -> tuple[tuple[int, ...], tuple]:
+    """The addresses, and by what to know the scales again; inference tensors count no versions."""
+    scales = operands[8:17]
+    if not all(s is None or isinstance(s, Tensor) for s in scales):
+        _check_values(operands[0].device, scales)  # names the one that is none
+    at = addresses(operands)
+    versions = [0 if s is None or s.is_inference() else s._version for s in scales]
+    return at, (operands[0].get_device(), at[8:], *versions)
 
 
 def _check_values(device: torch.device, scales: tuple) -> None:
