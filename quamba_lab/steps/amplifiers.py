@@ -13,6 +13,8 @@ of the values before rounding), both in codes.  Kinds:
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -180,8 +182,8 @@ class Amplifiers(StepResult):
         for layer in layers:
             part = self.sites[self.sites["layer"] == layer]
             frames[(layer,)] = {
-                "columns": ["kind", "site", "gain", "hits per item"],
-                "rows": part[["kind", "site", "gain", "hits_per_item"]].values.tolist(),
+                "columns": ["kind", "site", "perturbed", "gain", "hits per item"],
+                "rows": part[["kind", "site", "perturbed", "gain", "hits_per_item"]].values.tolist(),
             }
         return {
             "controls": [control("layer", "Layer", layers)],
@@ -191,37 +193,44 @@ class Amplifiers(StepResult):
 
 def _measure(run: Workbook, mode: str | Mode, layers: Sequence[int], items: Sequence[int], draws: int):
     """Rows of sites and places, and per (item, stage, layer) the RMS change of the last logits and a changed answer."""
-    view, rows, places, effects = run.view(mode), [], [], []
-    for item in items:
-        question, pairs = ask(run, item), run.layer_inputs(mode, item)
-        base_logits = view.run_from(run.layers, *pairs[-1])
-        base_right, margin = answer(base_logits, question)
-        for layer in layers:
-            reach = range(layer, min(layer + 2, run.layers))
-            base = _stages(view, pairs[layer], reach)
-            for stage in PERTURBED:
-                for draw in range(draws):
-                    seed = run.seed * 1_000_003 + item * 1009 + layer * 101 + draw
-                    with patched(view, {(stage, layer): perturb(seed)}):
-                        moved = _stages(view, pairs[layer], reach)
-                    for site in SITES:
-                        for at in reach:
-                            key, value = (site, at), (f"{site}.before_rounding", at)
-                            if value not in base or (at == layer and site != "hadamard"):
-                                continue
-                            events = site_events(base[value], moved[value], _codes(base[key]), _codes(moved[key]))
-                            rows += _row(stage, layer, site, at, item, events)
-                            sequence_last = site in ("in_proj", "conv1d", "dt_proj")
-                            if not sequence_last:
-                                places += _places(site, at, item, events, base[value].shape[-1])
-                    logits = view.run_from(reach.stop, *moved["end"])
-                    right, _ = answer(logits, question)
-                    change = float((logits[0, -1] - base_logits[0, -1]).double().square().mean().sqrt())
-                    effects.append(
-                        {"item": item, "perturbed": stage, "layer": layer, "logit_rms": change, "margin": margin,
-                         "answer_changed": right != base_right}
-                    )  # fmt: skip
+    rows, places, effects = [], [], []
+    for item, layer in itertools.product(items, layers):
+        compute = functools.partial(_measure_layer, run, mode, layer, item, draws)
+        found = run.remember(mode, f"amplified {run.named(item)} {layer} {draws}", compute)
+        rows += found["rows"]
+        places += found["places"]
+        effects += found["effects"]
     return rows, places, effects
+
+
+def _measure_layer(run: Workbook, mode: str | Mode, layer: int, item: int, draws: int) -> dict[str, list[dict]]:
+    view, rows, places, effects = run.view(mode), [], [], []
+    question, pairs = ask(run, item), run.layer_inputs(mode, item)
+    base_logits = view.run_from(run.layers, *pairs[-1])
+    base_right, margin = answer(base_logits, question)
+    reach = range(layer, min(layer + 2, run.layers))
+    base = _stages(view, pairs[layer], reach)
+    for stage, draw in itertools.product(PERTURBED, range(draws)):
+        seed = run.seed * 1_000_003 + item * 1009 + layer * 101 + draw
+        with patched(view, {(stage, layer): perturb(seed)}):
+            moved = _stages(view, pairs[layer], reach)
+        for site, at in itertools.product(SITES, reach):
+            key, value = (site, at), (f"{site}.before_rounding", at)
+            if value not in base or (at == layer and site != "hadamard"):
+                continue
+            events = site_events(base[value], moved[value], _codes(base[key]), _codes(moved[key]))
+            rows += _row(stage, layer, site, at, item, events)
+            sequence_last = site in ("in_proj", "conv1d", "dt_proj")
+            if not sequence_last:
+                places += _places(site, at, item, events, base[value].shape[-1])
+        logits = view.run_from(reach.stop, *moved["end"])
+        right, _ = answer(logits, question)
+        change = float((logits[0, -1] - base_logits[0, -1]).double().square().mean().sqrt())
+        effects.append(
+            {"item": item, "perturbed": stage, "layer": layer, "logit_rms": change, "margin": margin,
+             "answer_changed": right != base_right}
+        )  # fmt: skip
+    return {"rows": rows, "places": places, "effects": effects}
 
 
 def _site_table(rows: list[dict], items: int, draws: int) -> pd.DataFrame:
@@ -242,15 +251,9 @@ def _site_table(rows: list[dict], items: int, draws: int) -> pd.DataFrame:
 def _flips(run: Workbook, mode_a: str | Mode, mode_b: str | Mode, layers: Sequence[int], items: Sequence[int]):
     """Codes of mode B that differ from mode A's in lockstep, by site, layer and kind."""
     rows = []
-    for item in items:
-        for layer in layers:
-            pair = run.layer_inputs(mode_a, item)[layer]
-            a, b = (_stages(run.view(m), pair, range(layer, layer + 1)) for m in (mode_a, mode_b))
-            for site in SITES:
-                key, value = (site, layer), (f"{site}.before_rounding", layer)
-                if value in a and value in b and fits(a[key], b[key]):
-                    events = site_events(a[value], b[value], _codes(a[key]), _codes(b[key]))
-                    rows += [r for r in _row("lockstep", layer, site, layer, item, events) if r["kind"] != "all"]
+    for item, layer in itertools.product(items, layers):
+        compute = functools.partial(_flips_of_layer, run, mode_a, mode_b, layer, item)
+        rows += run.remember(mode_a, f"flips {run.named(item)} {layer}", compute, other=mode_b)["rows"]
     columns = ["kind", "site", "layer", "flips_per_item", "mean_code_change"]
     table = pd.DataFrame(rows)
     if not len(table):
@@ -262,13 +265,21 @@ def _flips(run: Workbook, mode_a: str | Mode, mode_b: str | Mode, layers: Sequen
     return found[found["out"] > 0][columns].reset_index(drop=True)
 
 
-def attribute(run: Workbook, mode_a: str | Mode, mode_b: str | Mode, item: int, floor: float) -> dict[str, Any]:
-    """What an item's changed answer hangs on: the wrap, a near tie of the two best answers, or ties of codes.
+def _flips_of_layer(
+    run: Workbook, mode_a: str | Mode, mode_b: str | Mode, layer: int, item: int
+) -> dict[str, list[dict]]:  # fmt: skip
+    pair, rows = run.layer_inputs(mode_a, item)[layer], []
+    a, b = (_stages(run.view(m), pair, range(layer, layer + 1)) for m in (mode_a, mode_b))
+    for site in SITES:
+        key, value = (site, layer), (f"{site}.before_rounding", layer)
+        if value in a and value in b and fits(a[key], b[key]):
+            events = site_events(a[value], b[value], _codes(a[key]), _codes(b[key]))
+            rows += [r for r in _row("lockstep", layer, site, layer, item, events) if r["kind"] != "all"]
+    return {"rows": rows}
 
-    ``wrap``: the answer turns back when only the wrapped codes after the Hadamards are taken from mode A, or when the
-    Hadamards of both modes clamp.  Near tie: the lead of mode A's answer is at most twice ``floor``, the RMS change of
-    logits that a one-ULP perturbation makes.
-    """
+
+def _wraps(run: Workbook, mode_a: str | Mode, mode_b: str | Mode, item: int) -> dict[str, Any]:
+    """Both modes' answers to an item, and what becomes of them without the wrap."""
     question, views = ask(run, item), (run.view(mode_a), run.view(mode_b))
     (right_a, margin_a), (right_b, margin_b) = (answer(v(question.tokens), question) for v in views)
     values = [values_of(v, question.tokens) for v in views]
@@ -285,20 +296,34 @@ def attribute(run: Workbook, mode_a: str | Mode, mode_b: str | Mode, item: int, 
             by_wrap = answer(views[1](question.tokens), question)[0] == right_a
     clamped = PUBLISHED["hadamard"].with_rule(AWAY_SATURATE)
     in_clamped = [answer(v.with_sites(hadamard=clamped)(question.tokens), question)[0] for v in views]
-    agree_clamped = in_clamped[0] == in_clamped[1]
-    near = abs(margin_a) <= 2 * floor
-    if right_a == right_b:
+    return {
+        "right_a": right_a, "right_b": right_b, "margin_a": margin_a, "margin_b": margin_b, "layers": len(wraps),
+        "turns_back": by_wrap, "alike_when_clamped": in_clamped[0] == in_clamped[1],
+    }  # fmt: skip
+
+
+def attribute(run: Workbook, mode_a: str | Mode, mode_b: str | Mode, item: int, floor: float) -> dict[str, Any]:
+    """What an item's changed answer hangs on: the wrap, a near tie of the two best answers, or ties of codes.
+
+    ``wrap``: the answer turns back when only the wrapped codes after the Hadamards are taken from mode A, or when the
+    Hadamards of both modes clamp.  Near tie: the lead of mode A's answer is at most twice ``floor``, the RMS change of
+    logits that a one-ULP perturbation makes.
+    """
+    compute = functools.partial(_wraps, run, mode_a, mode_b, item)
+    found = run.remember(mode_a, f"wraps {run.named(item)}", compute, other=mode_b)
+    near = abs(found["margin_a"]) <= 2 * floor
+    if found["right_a"] == found["right_b"]:
         kind = "alike alone"
-    elif by_wrap or (wraps and agree_clamped):
+    elif found["turns_back"] or (found["layers"] and found["alike_when_clamped"]):
         kind = "wrap"
     elif near:
         kind = "near tie of answers"
     else:
         kind = "ties of codes"
     return {
-        "item": item, "amplifier": kind, "margin_a": margin_a, "margin_b": margin_b, "one_ulp_moves_logits_by": floor,
-        "near_tie": near, "wrapped_layers": len(wraps), "unwrapping_turns_back": by_wrap,
-        "alike_when_clamped": agree_clamped,
+        "item": item, "amplifier": kind, "margin_a": found["margin_a"], "margin_b": found["margin_b"],
+        "one_ulp_moves_logits_by": floor, "near_tie": near, "wrapped_layers": found["layers"],
+        "unwrapping_turns_back": found["turns_back"], "alike_when_clamped": found["alike_when_clamped"],
     }  # fmt: skip
 
 

@@ -7,8 +7,9 @@ and the smallest is shrunk to the elements that are needed.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,15 @@ class TracedItem:
     reset_by: int | None
     also_turns_a: bool
     not_patchable: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(replace(self, sufficient={})) | {"sufficient": [[*k, n] for k, n in self.sufficient.items()]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TracedItem:
+        places = {name: None if data[name] is None else tuple(data[name]) for name in ("earliest", "smallest")}
+        sufficient = {(stage, layer): count for stage, layer, count in data["sufficient"]}
+        return cls(**data | places | {"sufficient": sufficient, "not_patchable": tuple(data["not_patchable"])})
 
 
 def _shrink(mask: Tensor, works: Callable[[Tensor], bool], tries: int) -> Tensor:
@@ -129,6 +139,16 @@ def trace_item(
     )  # fmt: skip
 
 
+def _traced(
+    run: Workbook, mode_a: str | Mode, mode_b: str | Mode, item: int, names: tuple[str, str], tries: int
+) -> dict[str, Any]:  # fmt: skip
+    try:
+        found = trace_item(run.view(mode_a), run.view(mode_b), ask(run, item), item, names, tries)
+    except ValueError:  # alone the item may come out otherwise than in its batch: then it does not flip
+        return {"found": None}
+    return {"found": found.to_json()}
+
+
 def _text(where: Where | None) -> str:
     return say("none alone") if where is None else say("{stage}, layer {layer}", stage=where[0], layer=where[1])
 
@@ -198,13 +218,14 @@ def answer_tracing(
     if items is not None:
         wanted = {run.check_item(i) for i in items}
         flips = [i for i in flips if i in wanted]
-    views = (run.view(mode_a), run.view(mode_b))
     traced, unlike = [], []
     for i in flips[:most]:
-        try:
-            traced.append(trace_item(*views, ask(run, i), i, names, tries))
-        except ValueError:  # alone the item may come out otherwise than in its batch: then it does not flip
+        compute = functools.partial(_traced, run, mode_a, mode_b, i, names, tries)
+        found = run.remember(mode_a, f"traced {run.named(i)} {names} {tries}", compute, other=mode_b)["found"]
+        if found is None:
             unlike.append(i)
+        else:
+            traced.append(TracedItem.from_json(found))
     rows = [
         [t.item, t.right_in, t.margin_a, t.margin_b, _text(t.earliest), _text(t.smallest),
          t.sufficient.get(t.smallest, None), t.needed, t.reset_by, t.also_turns_a, len(t.sufficient)]

@@ -12,13 +12,15 @@ difference.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..modes import Mode
+from ..scans import ScanInputs
 from ..scans.variants import VARIANT_OF, Variant
 from ..texts import say
 from .causes_result import OUTCOMES, Causes, causes_result
@@ -76,11 +78,19 @@ def causes(
         return _unknown(say("No item or no layer was chosen, so nothing was taken apart."), settings)
     a, b = variants or (VARIANT_OF[names[0]], VARIANT_OF[names[1]])
     views = (run.view(mode_a), run.view(mode_b))
-    inputs = {
-        (i, k): tuple(v.layers[k].scan_inputs(*run.layer_inputs(mode_a, i)[k]) for v in views)
+
+    @functools.cache
+    def inputs(item: int, layer: int) -> tuple[ScanInputs, ScanInputs]:
+        return tuple(v.layers[layer].scan_inputs(*run.layer_inputs(mode_a, item)[layer]) for v in views)
+
+    def once(what: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Measured once for all notebooks, where the scans' settings are the ones that their names stand for."""
+        return compute() if variants else run.remember(mode_a, f"causes {what}", compute, other=mode_b)
+
+    differ = any(
+        once(f"inputs {run.named(i)} {k}", lambda i=i, k=k: {"differ": not same_inputs(*inputs(i, k))})["differ"]
         for i in items for k in chosen
-    }  # fmt: skip
-    differ = any(not same_inputs(*pair) for pair in inputs.values())
+    )  # fmt: skip
     players = switches(a, b, differ)
     if not players:
         return _unknown(
@@ -95,17 +105,39 @@ def causes(
     group_plan = design(len(groups), run.seed)
     shares: dict[str, list[np.ndarray]] = {"y": [], "residual": []}
     details = []
+
+    def local(item: int, layer: int, first: bool) -> dict[str, Any]:
+        at_y = game.at_y(inputs(item, layer), plan, first)
+        at_residual = game.at_residual(
+            views[0].layers[layer], inputs(item, layer), list(groups.values()), group_plan
+        )  # fmt: skip
+        return {
+            "y": shapley(at_y, plan).tolist(), "residual": shapley(at_residual, group_plan).tolist(),
+            "details": {name: values.tolist() for name, values in effects(at_y, len(players)).items()},
+        }  # fmt: skip
+
+    def whole(item: int) -> dict[str, Any]:
+        worth = game.at_logits(views, run.tokens(item), list(groups.values()), group_plan)
+        alone = effects(worth, len(groups))["alone"].tolist() if max(worth.values()) else None
+        return {"logits": shapley(worth, group_plan).tolist(), "alone": alone}
+
     for i in items:
-        found = [game.at_y(inputs[i, k], plan, not details and k == chosen[0]) for k in chosen]
-        shares["y"].append(np.mean([shapley(worth, plan) for worth in found], axis=0))
-        details += [effects(worth, len(players)) for worth in found]
-        found = [game.at_residual(views[0].layers[k], inputs[i, k], list(groups.values()), group_plan) for k in chosen]
-        shares["residual"].append(np.mean([shapley(worth, group_plan) for worth in found], axis=0))
+        first = [i == items[0] and k == chosen[0] for k in chosen]
+        found = [
+            once(f"local {run.named(i)} {k} {f} {players}", functools.partial(local, i, k, f))
+            for k, f in zip(chosen, first, strict=True)
+        ]  # fmt: skip
+        for outcome in ("y", "residual"):
+            shares[outcome].append(np.mean([np.array(one[outcome]) for one in found], axis=0))
+        details += [{name: np.array(v, dtype=float) for name, v in one["details"].items()} for one in found]
     alone = np.array([])
     if logits:
-        whole = items[: max(asked, IN_FREE_RUN)]
-        worth = [game.at_logits(views, run.tokens(i), list(groups.values()), group_plan) for i in whole]
-        shares["logits"] = [shapley(w, group_plan) for w in worth]
-        alone = np.nanmean([effects(w, len(groups))["alone"] for w in worth if max(w.values())] or [[np.nan]], axis=0)
-    alike = None if variants else certified(names, (a, b), inputs[items[0], chosen[0]])
+        free = items[: max(asked, IN_FREE_RUN)]
+        found = [once(f"whole {run.named(i)} {players}", functools.partial(whole, i)) for i in free]
+        shares["logits"] = [np.array(one["logits"]) for one in found]
+        alone = np.nanmean([one["alone"] for one in found if one["alone"] is not None] or [[np.nan]], axis=0)
+    i, k = items[0], chosen[0]
+    alike = None if variants else once(
+        f"certified {run.named(i)} {k}", lambda: {"alike": certified(names, (a, b), inputs(i, k))}
+    )["alike"]  # fmt: skip
     return causes_result(run.seed, game, plan, groups, shares, details, alone, alike, settings)

@@ -56,7 +56,8 @@ class Causes(StepResult):
         """Shares of the plan's causes at y, at the residual and at the logits (or at one), stacked to the whole."""
         from .. import plots_causes
 
-        table, shown = self.frames["Causes"], list(OUTCOMES) if outcome is None else [outcome]
+        table = self.frames["Causes"]
+        shown = [o for o in OUTCOMES if table[o].notna().any()] if outcome is None else [outcome]
         return plots_causes.shares(
             {f"{row.cause}: {row.title}": [getattr(row, o) for o in shown] for row in table.itertuples()},
             shown, title="Share of the difference by cause",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,11 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
-from .. import scans
-from ..files import write_text
 from ..model import QuantizedMamba, load_model
 from ..modes import Mode
 from ..quantized import Quantized
@@ -34,6 +30,7 @@ from ..texts import say
 from ..trace import ROUNDING_STAGES, STAGES, Trace
 from ..trace_store import StoredPairs, TraceStore, TraceWriter
 from ..witness import Witness
+from .kept import is_foreign, kept_on_disk, source_digest, step_digest
 from .reorderings import REORDERINGS, Reordering
 
 __all__ = ["Answers", "Stages", "Workbook", "WorkbookError"]
@@ -45,13 +42,6 @@ TRACE_IN_MEMORY = 512 * 2**20
 """Bytes of one trace above which it is written to disk as it comes."""
 BYTES_PER_ELEMENT = 60
 """Captured per (layer, token, inner channel), rounding stages included: about 12 codes and 10 float32 values."""
-
-PACKAGE = Path(__file__).resolve().parents[1]
-COMPUTES = ("*.py", "scans/*.py")
-"""Sources below the steps that can change a result; the steps' own and what draws them cannot."""
-DRAWS = {"plots.py", "plots_scan.py", "widgets.py", "report.py", "sweep.py", "cli.py", "notebook.py", "execute.py",
-         "texts.py", "manifest.py", "parameters.py", "doctor.py", "statistics.py", "estimates.py",
-         "power.py", "thresholds.py", "compare.py", "lettering.py", "translate.py", "plots_causes.py"}  # fmt: skip
 
 
 class WorkbookError(ValueError):
@@ -84,24 +74,6 @@ class Answers:
             np.array(data["log_probability"], dtype=float), np.array(data["margin"], dtype=float), data["digest"],
             tuple(tuple(row) for row in data["ran"]),
         )  # fmt: skip
-
-
-@functools.lru_cache(maxsize=1)
-def _source_digest() -> str:
-    """Hash of the sources that compute, of the kernels, and of the torch that runs them."""
-    digest = hashlib.sha256()
-    files = sorted({f for pattern in COMPUTES for f in PACKAGE.glob(pattern) if f.name not in DRAWS})
-    files += sorted(PACKAGE.glob("steps/reorderings.py")) + sorted((PACKAGE.parent / "csrc").glob("*.*"))
-    for file in files:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    digest.update(f"{torch.__version__} {torch.get_num_threads()}".encode())
-    return digest.hexdigest()
-
-
-def _foreign(scan: str) -> bool:
-    """Whether a scan's code is not this package's, so that its results must not be kept on disk."""
-    module = inspect.getmodule(scans.get(scan).fn)
-    return module is None or not module.__name__.startswith("quamba_lab.")
 
 
 def _walk(view: QuantizedMamba, tokens: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -217,6 +189,10 @@ class Workbook:
         ids, _ = tokenize(self.task.items[self.check_item(item)], self.base.tokenizer)
         return torch.tensor([ids[:-1]], device=self.base.device)
 
+    def named(self, item: int) -> str:
+        """One item as part of a key of :meth:`remember`: it may lie beyond the items of this run."""
+        return f"item {item} {self.task.items[self.check_item(item)]}"
+
     def words(self, item: int) -> list[str]:
         """The text of each of :meth:`tokens`."""
         tokenizer = self.base.tokenizer
@@ -229,8 +205,10 @@ class Workbook:
         row, variant = self.row(mode), REORDERINGS[reordering]
         key = ("answers", row.name, reordering, run)
         if key not in self._kept:
-            compute = functools.partial(self._evaluate, row, variant)
-            self._kept[key] = self._from_disk(row, f"{reordering}-{run}", compute)
+            found = self._kept_on_disk(
+                [row], f"{reordering}-{run}", lambda: self._evaluate(row, variant).to_json(), Answers.from_json
+            )
+            self._kept[key] = Answers.from_json(found)
         return self._kept[key]
 
     def _evaluate(self, row: Mode, variant: Reordering) -> Answers:
@@ -252,42 +230,25 @@ class Workbook:
             row.name, variant.name, found.correct, found.log_probability, found.margin, digest.hexdigest(), ran
         )
 
-    def _from_disk(self, row: Mode, what: str, compute: Callable[[], Answers]) -> Answers:
-        return Answers.from_json(self.remember(row, what, lambda: compute().to_json(), Answers.from_json))
-
     def remember(
         self, mode: str | Mode, what: str, compute: Callable[[], dict[str, Any]],
-        check: Callable[[dict[str, Any]], object] = dict,
+        check: Callable[[dict[str, Any]], object] = dict, *, other: str | Mode | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """``compute()``, a JSON-ready dict, kept on disk for this model, these items, the mode and ``what``.
+        """``compute()``, a JSON-ready dict that a step measured, kept on disk for this model, these items, the mode (or
+        the pair with ``other``), the steps' sources and ``what``.
 
         ``check`` raises ``KeyError``, ``TypeError`` or ``ValueError`` for a damaged file, which is computed again.
         Nothing is kept for a mode whose scan is not this package's own code.
         """
-        row = self.row(mode)
-        if self.cache is None or _foreign(row.scan):
+        rows = [self.row(one) for one in (mode, other) if one is not None]
+        return self._kept_on_disk(rows, f"{what} {step_digest()}", compute, check)
+
+    def _kept_on_disk(
+        self, rows: list[Mode], what: str, compute: Callable[[], dict[str, Any]], check: Callable[..., object]
+    ) -> dict[str, Any]:
+        if self.cache is None or any(is_foreign(row.scan) for row in rows):
             return compute()
-        path = self.cache / f"{self._key(row, what)}.json"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(f"{path}.lock")
-            lock.acquire()
-        except OSError:  # a cache that cannot be written is no reason not to run
-            return compute()
-        try:
-            if path.exists():
-                try:
-                    data = json.loads(path.read_text(encoding="utf-8"))
-                    check(data)
-                except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-                    path.unlink()  # a damaged file: compute it again
-                else:
-                    return data
-            data = compute()
-            write_text(path, json.dumps(data))
-            return data
-        finally:
-            lock.release()
+        return kept_on_disk(self.cache / f"{self._key(rows, what)}.json", compute, check)
 
     @functools.cached_property
     def _subject(self) -> str:
@@ -302,9 +263,10 @@ class Workbook:
             digest.update(f"{item.context}\0{item.target}\0".encode())
         return digest.hexdigest()
 
-    def _key(self, row: Mode, what: str) -> str:
+    def _key(self, rows: list[Mode], what: str) -> str:
         device = torch.cuda.get_device_name(self.base.device) if self.base.device.type == "cuda" else "cpu"
-        parts = [_source_digest(), self._subject, json.dumps(asdict(row), sort_keys=True), what, str(self.seed), device]
+        told = [json.dumps(asdict(row), sort_keys=True) for row in rows]
+        parts = [source_digest(), self._subject, *told, what, str(self.seed), device]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
     def witness(self, mode: str | Mode) -> Witness:
