@@ -7,6 +7,7 @@ colour and marker in every picture.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -265,7 +266,7 @@ def histogram(counts: Mapping[str, Mapping[str, int]], *, title: str, xlabel: st
             for x, h in zip(places, heights, strict=True):
                 if h:
                     axis.annotate(f"{h:,}", (x, h), ha="center", va="bottom", fontsize=7)
-    axis.set_xticks(range(len(bins)), [drawn(b) for b in bins], fontsize=8)
+    axis.set_xticks(range(len(bins)), [textwrap.fill(drawn(b), 9) for b in bins], fontsize=8)
     if any(v for values in counts.values() for v in values.values()):
         axis.set_yscale("log")
     if len(counts) > 1:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from .lettering import drawn
@@ -36,7 +37,8 @@ def share_dots(
     axis.plot(value, rows, "o", color=BLUE, markeredgecolor="white", markersize=7, label=drawn("Shapley share"))
     if alone is not None:
         axis.plot(np.asarray(alone, dtype=float), rows, "x", color=ORANGE, markersize=7, label=drawn("moved alone"))
-        axis.legend(fontsize=8, frameon=False)
+        # Above the axis: the longest interval may end in any corner.
+        axis.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.3)
     axis.axvline(0, color="#444444", linewidth=1, linestyle="--")
     axis.set_yticks(rows, [drawn(name) for name in labels])
     axis.set_ylim(len(labels) - 0.5, -0.5)
@@ -56,6 +58,9 @@ def gains(hits: ArrayLike, gain: ArrayLike, kinds: Sequence[str], *, title: str)
         axis.plot(hits[chosen], gain[chosen], "os^DvPX"[i % 7], color=palette[i % 7], alpha=0.8, label=drawn(kind))
     _log_if_possible(axis, [hits], True, "x")
     _log_if_possible(axis, [gain], True)
+    if gain.size and not np.any(gain < 0):  # what a symmetric scale would leave of the room below zero shows nothing
+        axis.set_ylim(bottom=-0.4 * gain[gain > 0].min(initial=1.0) if np.any(gain == 0) else None,
+                      top=1.6 * gain.max() or None)  # fmt: skip
     if len(kinds):
         axis.legend(fontsize=8, frameon=False)
     _finish(axis, title, "hits per item", "gain (change out / change in)")
@@ -75,6 +80,6 @@ def patches(counts: ArrayLike, stages: Sequence[str], layers: Sequence[int], *, 
             axis.text(column, row, f"{number:.0f}", ha="center", va="center", fontsize=8, color=shade)
     axis.set_xticks(range(len(layers)), [str(v) for v in layers], fontsize=8)
     axis.set_yticks(range(len(stages)), [drawn(stage) for stage in stages], fontsize=8)
-    figure.colorbar(image, ax=axis, label=drawn("items"))
+    figure.colorbar(image, ax=axis, label=drawn("items"), ticks=MaxNLocator(integer=True))
     _finish(axis, title, "layer", "")
     return with_data(figure, _matrix(matrix, stages, layers, "stage \\ layer"))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from quamba_lab import load_model, scans
 from quamba_lab.recorded import FOLDER, RecordingError, channels_of, load_recorded, record
 from quamba_lab.scans.oracle import oracle_float64, to_half
+from quamba_lab.witness import nvidia_driver
 
 
 @pytest.fixture
@@ -130,3 +132,7 @@ def test_this_gpu_repeats_the_recording_bit_for_bit(shipped, name, number):
     again = scans.run(name, recorded.inputs.to("cuda"))
     assert again.y.cpu().equal(recorded.outputs[name].y)
     assert again.last_state.cpu().equal(recorded.outputs[name].last_state)
+
+
+def test_the_driver_is_a_version_and_nothing_else():
+    assert re.fullmatch(r"unknown|\d+\.\d+(\.\d+)*", nvidia_driver())

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import shutil
-from html import unescape
+from html import escape, unescape
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -24,6 +24,8 @@ from quamba_lab.report.cells import read_page
 from quamba_lab.report.changes import ReportError, compare_reports
 from quamba_lab.report.markdown import headings, to_html
 from quamba_lab.report.packing import packed
+from quamba_lab.report.pages import when
+from quamba_lab.report.unbroken import unbroken
 from quamba_lab.report.vector import lean, size_of, svg_uri
 from quamba_lab.sweep import sweep
 from tools.example_report import make_example
@@ -279,3 +281,50 @@ def test_html_and_progress_of_foreign_outputs_are_not_taken_over():
     assert kinds == ["code", "stream", "error"]
     assert page.blocks[1].data["text"] == "plain"
     assert page.blocks[2].data["trace"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("html", "wanted"),
+    [
+        ("<p>95 % of 4.06e-04</p>", '<p>95\u00a0% of <span class="whole">4.06e-04</span></p>'),
+        ("<p>modes 2-0 and 2-1 (p = 0.5)</p>",
+         '<p>modes <span class="whole">2-0</span> and <span class="whole">2-1</span> (p\u00a0=\u00a00.5)</p>'),
+        ('<img alt="95 % of 2-1"><code>p = 1e-5 %</code>', '<img alt="95 % of 2-1"><code>p = 1e-5 %</code>'),
+        ('<script>"mode 2-1, 5 %"</script>', '<script>"mode 2-1, 5 %"</script>'),
+        ("<td>2026-11-22</td><td>12-2-1</td><td>a-1e-5</td>", "<td>2026-11-22</td><td>12-2-1</td><td>a-1e-5</td>"),
+    ],
+)  # fmt: skip
+def test_a_number_is_never_broken_at_the_end_of_a_line(html, wanted):
+    assert unbroken(html) == wanted
+
+
+@given(st.text(alphabet="ab 0123456789-.e%=&;<", max_size=40))
+def test_keeping_numbers_whole_changes_no_word(text):
+    html = f"<p>{escape(text)}</p>"
+    found = re.sub(r"<[^>]*>", "", unbroken(html)).replace("\u00a0", " ")
+    assert unescape(found) == text
+
+
+def test_a_column_with_something_infinite_is_a_column_of_numbers():
+    told = {
+        "kind": "table", "title": "t", "columns": ["odds", "mode"], "headings": ["odds", "mode"],
+        "rows": [[0.5, "2-1"], [None, "0"], [None, "1"]], "shown": [["0.5", "2-1"], ["∞", "0"], ["", "1"]],
+    }  # fmt: skip
+    output = {"output_type": "display_data", "data": {"text/plain": ""}, "metadata": {KEY: told}}
+    cell = {"cell_type": "code", "source": "x", "metadata": {}, "outputs": [output]}
+    assert read_page({"cells": [cell]}).first("table").data["numeric"] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("started", "finished", "shown"),
+    [
+        ("2026-11-22T22:40:46+00:00", "2026-11-22T22:42:52+00:00", "2026-11-22 22:40 – 22:42 UTC"),
+        ("2026-11-23T01:30:00+02:00", "2026-11-23T02:10:00+02:00", "2026-11-22 23:30 – 2026-11-23 00:10 UTC"),
+        ("2026-11-22T22:40:46+00:00", "", "2026-11-22 22:40 UTC"),
+        ("", "", ""),
+    ],
+)
+def test_times_are_written_for_people(report, started, finished, shown):
+    manifest = Manifest.read(report / "manifest.json")
+    manifest.started, manifest.finished = started, finished
+    assert when(manifest) == shown

@@ -293,3 +293,34 @@ def test_the_example_report_is_small_and_names_no_machine():
         text = path.read_text(encoding="utf-8")
         assert len(text.encode()) < 2_000_000
         assert not re.search(r"/(root|home|tmp|work|opt)/\w", text), path.name
+
+
+CROWDED = """() => [...document.querySelectorAll('svg.chart')].flatMap((svg) => {
+  const box = svg.getBoundingClientRect(), name = svg.closest('figure').dataset.chart;
+  const words = [...svg.querySelectorAll('text')].map((t) => (
+    { text: t.textContent, turned: t.hasAttribute('transform'), box: t.getBoundingClientRect() }));
+  const outside = words.filter((w) => w.box.left < box.left - 2 || w.box.right > box.right + 2
+    || w.box.top < box.top - 2 || w.box.bottom > box.bottom + 2);
+  const upright = words.filter((w) => !w.turned), covered = upright.filter((w, i) => upright.slice(0, i).some((v) =>
+    w.box.left < v.box.right - 1 && v.box.left < w.box.right - 1
+    && w.box.top < v.box.bottom - 3 && v.box.top < w.box.bottom - 3));
+  return [...outside, ...covered].map((w) => `${name}: ${w.text}`);
+})"""
+"""Labels of a drawing that lie outside it or on one another; those that are turned may touch at their corners."""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLE.glob("*.html")))
+def test_every_label_of_a_drawing_can_be_read(browser, name, width):
+    with opened(browser, EXAMPLE / name, viewport={"width": width, "height": 900}) as (page, wrong):
+        assert page.evaluate(CROWDED) == []
+        assert wrong == []
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLE.glob("*.html")))
+def test_every_bar_of_a_drawing_has_its_label(browser, name):
+    with opened(browser, EXAMPLE / name) as (page, _):
+        for figure in page.locator(".charts.js-only figure:has(svg title)").all():
+            bars = figure.locator("svg > rect[rx] > title").all_text_contents()
+            shown = " ".join(figure.locator("svg text").all_text_contents())
+            assert [bar for bar in bars if bar.rsplit(": ", 1)[0].split(" ")[-1] not in shown] == []

@@ -24,7 +24,7 @@ from .packing import packed
 from .summary import Lead, lead_of
 from .unbroken import unbroken
 
-__all__ = ["render_changes", "render_index", "render_step"]
+__all__ = ["render_changes", "render_index", "render_step", "when"]
 
 SUMMARY = "0_summary"
 MOST_ROWS = 60
@@ -52,7 +52,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["width"] = _width
     environment.filters["paper"] = _paper
     environment.filters["csv"] = _csv
-    environment.filters["when"] = _when
+    environment.filters["when"] = when
     environment.filters["lead"] = lambda text: _sentences(text)[0]
     environment.filters["rest"] = lambda text: _sentences(text)[1]
     environment.filters["asset"] = lambda name: Markup(environment.loader.get_source(environment, name)[0])
@@ -84,7 +84,7 @@ def _paper(table: dict[str, Any]) -> str:
     return "" if sum(widths) <= UPRIGHT else "turned" if sum(widths) <= TURNED else "turned dense"
 
 
-def _when(manifest: Manifest) -> str:
+def when(manifest: Manifest) -> str:
     """When the run began and ended, in UTC; nothing where the manifest has no times, as in an example."""
     try:
         times = [datetime.fromisoformat(time).astimezone(timezone.utc) for time in (manifest.started, manifest.finished)

@@ -57,7 +57,7 @@ COLUMNS: dict[str, str] = {
     "flush_denormal": "flush denormals",
     "True": "yes",
     "False": "no",
-    "change_of_out_proj": "change of out_proj",
+    "change_of_out_proj": "change of the output",
     "std": "std. deviation",
     "distinct": "distinct values",
     "not_finite": "not finite",
