@@ -92,7 +92,7 @@ class ScanInputs:
         if not (type(u) is type(dt) is type(B) is type(C) is type(A_log) is Quantized):
             return None
         u, dt, B, C, A_log, int8 = u.values, dt.values, B.values, C.values, A_log.values, torch.int8
-        shape, device, groups, rates = u.shape, u.get_device(), B.shape, A_log.shape
+        shape, device, groups, rates = u.shape, u.device, B.shape, A_log.shape
         if len(shape) != 3 or len(groups) != 4 or len(rates) != 2 or u.dtype not in (int8, torch.float32):
             return None
         b, d, l = shape
@@ -102,7 +102,7 @@ class ScanInputs:
         if not (
             dt.shape == shape and groups == C.shape == (b, g, n, l)
             and dt.dtype is B.dtype is C.dtype is A_log.dtype is int8
-            and dt.get_device() == B.get_device() == C.get_device() == A_log.get_device() == device
+            and dt.device == B.device == C.device == A_log.device == device
         ):  # fmt: skip
             return None
         for q, expected in ((z, shape), (D, (d,)), (bias, (d,))):
@@ -110,10 +110,8 @@ class ScanInputs:
                 if type(q) is not Quantized:
                     return None
                 v = q.values
-                if v.shape != expected or v.dtype is not int8 or v.get_device() != device:
+                if v.shape != expected or v.dtype is not int8 or v.device != device:
                     return None
-        if device < 0 and any(q.values.device != u.device for q in self.operands().values()):
-            return None  # cpu and meta have one number
         return b, d, l, n, g
 
     def check_shapes(self) -> tuple[int, int, int, int, int]:
