@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .quantized import Quantized
 from .sites import RequantizationSite, Round
 
-__all__ = ["CausalConv", "DynamicInput", "EmitCodes", "EmitFloat", "EmitGrid", "StaticInput"]
+__all__ = ["CausalConv", "DynamicInput", "EmitCodes", "EmitFloat", "EmitGrid", "StaticInput", "dynamic_scale"]
 
 BLOCK = 2**20
 """Values convolved at a time: their FP64 copies are several times the size of what goes in and comes out."""
@@ -27,6 +27,11 @@ class StaticInput(nn.Module):
 
     def forward(self, x: Quantized) -> Quantized:
         return x
+
+
+def dynamic_scale(value: Tensor) -> Tensor:
+    """absmax / 127 of each item: float32 (b, d, l) -> (b, 1, 1)."""
+    return (value.abs().amax((1, 2), keepdim=True) / 127.0).clamp(min=torch.finfo(torch.float32).tiny)
 
 
 class DynamicInput(nn.Module):
@@ -42,7 +47,7 @@ class DynamicInput(nn.Module):
 
     def forward(self, x: Quantized) -> Quantized:
         value = x.dequantize()  # (b, d, l)
-        scale = (value.abs().amax((1, 2), keepdim=True) / 127.0).clamp(min=torch.finfo(torch.float32).tiny)  # (b, 1, 1)
+        scale = dynamic_scale(value)
         return Quantized(self.rounding(value / scale), scale)
 
 

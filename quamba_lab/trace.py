@@ -68,11 +68,13 @@ _TABLE = {
 }
 _EXTRA = {
     "norm": _Stage("norm", _output, 1),  # (b, l, m), in_proj's input
+    "conv1d.input": _Stage("conv1d.take", _output, -1),  # (b, d, l), of in_proj's scale, or of one of each item
     "split.x_proj": _Stage("split", lambda args, output: output[0], -1),  # (b, d, l), x_proj's input
 }
 _ROUNDING = {
     "norm.before_rounding": _Stage("norm.rounding", _argument, 1),
     "in_proj.before_rounding": _Stage("in_proj.prompt_rounding", _sequence_last, -1),
+    "conv1d.input.before_rounding": _Stage("conv1d.take.rounding", _argument, -1),
     "conv1d.before_rounding": _Stage("conv1d.emit.rounding", _argument, -1),
     "split.x_proj.before_rounding": _Stage("split.codes.rounding", _argument, -1),
     "scan.u.before_rounding": _Stage("u.rounding", _argument, -1),

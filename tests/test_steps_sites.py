@@ -22,6 +22,7 @@ from quamba_lab.tasks import Item, Task
 from quamba_lab.trace import ROUNDING_STAGES, Trace
 
 CONV, U, NORM = "conv1d.before_rounding", "scan.u.before_rounding", "norm.before_rounding"
+INPUT = "conv1d.input.before_rounding"
 
 
 def ledger(a, b, layers=(0, 1, 2), **where):
@@ -60,6 +61,31 @@ def test_a_tie_is_found_between_modes_that_round_at_different_sites():
     assert counts["site"].tolist() == ["split", "u"]  # neither rounds at conv1d against the other's conv1d
     mirrored, _ = flip_table(b, a, PUBLISHED, PUBLISHED, [1], run="lockstep", item=0)
     assert mirrored["code_a"].tolist() == [2, 2]
+
+
+def test_the_second_rounding_of_conv1ds_input_stands_against_in_projs_codes():
+    """Mode 3 rounds what conv1d receives anew, per item; mode 0 takes in_proj's codes: another scale."""
+    run = steps.Workbook(model(), ("0", "3"), task(), 2, cache_dir=False)
+    traces = {mode: run.free(mode, 0) for mode in ("0", "3")}
+    assert (INPUT, 0) in traces["3"]
+    assert (INPUT, 0) not in traces["0"]
+    took = []
+    handle = run.view("3").layers[0].conv1d.take.register_forward_hook(lambda module, args, output: took.append(output))
+    run.view("3")(run.tokens(0))
+    handle.remove()
+    assert torch.equal(PUBLISHED["conv1d.input"].rule(traces["3"][INPUT, 0]), took[0].values)
+
+    table, counts = ledger(traces["0"], traces["3"])
+    own = counts[counts["site"] == "conv1d.input"]
+    assert own["layer"].tolist() == [0, 1, 2]
+    assert (own["codes"] == traces["3"][INPUT, 0].numel()).all()
+    differing = int((traces["0"]["in_proj", 0].values[:, : took[0].shape[1]] != took[0].values).sum())
+    assert own["flips"].iloc[0] == own["scale"].iloc[0] == differing > 0
+    assert set(table[table["site"] == "conv1d.input"]["class"]) == {"scale"}
+
+    alike = ledger(traces["3"], traces["3"])[1]
+    assert alike[alike["site"] == "conv1d.input"]["flips"].tolist() == [0, 0, 0]
+    assert "conv1d.input" not in set(ledger(traces["0"], traces["0"])[1]["site"])
 
 
 def test_state_and_head_have_their_own_rows_and_shapes_are_left_to_the_comparison():

@@ -9,8 +9,8 @@ from quamba_lab.quantized import EVEN_SATURATE
 from quamba_lab.trace import EXTRA_STAGES, ROUNDING_STAGES, STAGES, TraceError
 
 SHAPES = {
-    "in_proj": (3, 192, 40), "conv1d": (3, 96, 40), "split": (3, 96, 40), "x_proj": (3, 40, 35), "dt_proj": (3, 96, 40),
-    "scan.u": (3, 96, 40), "scan.dt": (3, 96, 40), "scan.B": (3, 1, 16, 40), "scan.C": (3, 1, 16, 40),
+    "in_proj": (3, 192, 40), "conv1d.input": (3, 96, 40), "conv1d": (3, 96, 40), "split": (3, 96, 40),
+    "x_proj": (3, 40, 35), "dt_proj": (3, 96, 40), "scan.u": (3, 96, 40), "scan.dt": (3, 96, 40), "scan.B": (3, 1, 16, 40), "scan.C": (3, 1, 16, 40),
     "scan.z": (3, 96, 40), "scan.y": (3, 40, 96), "hadamard": (3, 40, 96), "out_proj": (3, 40, 48),
     "residual": (3, 40, 48), "norm": (3, 40, 48), "split.x_proj": (3, 96, 40),
 }  # fmt: skip
@@ -72,7 +72,8 @@ def test_selection_by_stage_layer_and_token():
 
 @pytest.mark.parametrize("stage", ROUNDING_STAGES)
 def test_before_rounding_is_what_the_codes_were_made_of(stage):
-    m = small_model().with_mode("2-3" if stage.startswith(("scan.u", "split")) else "2-1")
+    modes = {"scan.u": "2-3", "split.x_proj": "2-3", "conv1d.input": "3"}
+    m = small_model().with_mode(modes.get(stage.removesuffix(".before_rounding"), "2-1"))
     name = stage.removesuffix(".before_rounding")
     with Trace(m, [stage, name], 1) as trace:
         m(tokens())

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..compare import spacing
+from ..conv import dynamic_scale
 from ..quantized import AWAY_SATURATE, Quantized, RoundingRule
 from ..sites import RequantizationSite
 from ..trace import ROUNDING_STAGES
@@ -30,7 +31,8 @@ TIE_ULPS = 4
 """Quotients this many float32 units apart are one number: a product of two factors and a division, on both sides."""
 
 SITE_OF = {
-    "norm.before_rounding": "norm", "in_proj.before_rounding": "in_proj", "conv1d.before_rounding": "conv1d",
+    "norm.before_rounding": "norm", "in_proj.before_rounding": "in_proj",
+    "conv1d.input.before_rounding": "conv1d.input", "conv1d.before_rounding": "conv1d",
     "split.x_proj.before_rounding": "split", "scan.u.before_rounding": "u", "x_proj.before_rounding": "x_proj",
     "dt_proj.before_rounding": "dt_proj", "hadamard.before_rounding": "hadamard",
 }  # fmt: skip
@@ -43,6 +45,10 @@ CONV = "conv1d.before_rounding"
 READERS = ("split.x_proj.before_rounding", "scan.u.before_rounding")
 """What reads conv1d's output: a mode whose conv1d makes the codes does not round again there, one whose conv1d emits
 floats does, so the one's codes of conv1d stand against the other's of its readers."""
+
+
+IN_PROJ, INPUT = "in_proj.before_rounding", "conv1d.input.before_rounding"
+"""A mode that does not round conv1d's input anew takes in_proj's codes there, under in_proj's scale."""
 
 
 def boundary_distance(x: Tensor) -> Tensor:
@@ -79,7 +85,18 @@ def _equal_scales(a: Tensor | None, b: Tensor | None) -> bool:
     return a is None or b is None or (a.shape == b.shape and bool((a == b).all()))
 
 
+def _to_conv(value: Quantized | Tensor) -> Quantized | Tensor:
+    """The rows of in_proj's output (b, 2d, l) that conv1d receives, (b, d, l)."""
+    half = value.shape[1] // 2
+    return value.map(lambda v: v[:, :half]) if isinstance(value, Quantized) else value[:, :half]
+
+
 def _scale(trace: Mapping, site_stage: str, layer: int) -> Tensor | None:
+    if site_stage == INPUT:
+        codes = trace.get(("in_proj", layer))
+        if not isinstance(codes, Quantized):
+            return None
+        return codes.scale if trace.get((INPUT, layer)) is None else dynamic_scale(_to_conv(codes).dequantize())
     value = trace.get((site_stage.removesuffix(".before_rounding"), layer))
     return value.scale if isinstance(value, Quantized) else None
 
@@ -90,7 +107,8 @@ def _before(trace: Mapping, stage: str, layer: int | None) -> tuple[str, Tensor]
         value = trace.get((known, layer))
         if value is not None:
             return known, value
-    return None
+    value = trace.get((IN_PROJ, layer)) if stage == INPUT else None
+    return None if value is None else (IN_PROJ, _to_conv(value))
 
 
 def _site(stage: str) -> str:
