@@ -34,7 +34,21 @@ _ADDRESS = Tensor.data_ptr
 _CHECKED: dict[tuple[int, ...], tuple[tuple, list[weakref.ref]]] = {}
 """u's device, the addresses and the versions of scales that were checked together, by the identities of the scales; an
 entry goes when one of them does."""
-_Guards = getattr(torch._C._dynamo.guards, "TensorGuards", None)
+
+
+def _tensor_guards() -> Callable | None:
+    """torch.compile's guards on tensors; None in a torch whose guards are not what is used here."""
+    try:
+        guards = torch._C._dynamo.guards.TensorGuards
+        seen = torch.empty(1, 2, 3, dtype=torch.int8)
+        alike = guards(seen, dynamic_dims_sizes=[[1, 2, 3]], dynamic_dims_strides=[[None, 3, 1]]).check
+        others = seen.float(), seen[..., :2], seen.reshape(1, 3, 2).transpose(1, 2), seen.to("meta")
+        return guards if alike(seen) and not any(map(alike, others)) else None
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+
+
+_Guards = _tensor_guards()
 _PASSED: dict[tuple, tuple[Callable[..., bool], tuple[int, ...]]] = {}
 """By u's shape and device: whether operands look like the latest ones that passed, and the sizes of those."""
 _NONE_PASSED = (lambda *_: False), ()
@@ -147,7 +161,7 @@ def _empty_cuda(shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.d
     return torch.empty_strided(shape, strides, dtype=dtype, device="cuda")
 
 
-empty_cuda = getattr(torch._C._dynamo.guards, "_empty_strided_cuda", _empty_cuda)
+empty_cuda = getattr(getattr(getattr(torch._C, "_dynamo", None), "guards", None), "_empty_strided_cuda", _empty_cuda)
 """``empty_cuda(shape, strides, dtype)``: uninitialized, on the current CUDA device, straight from the allocator, as the
 code that torch.compile writes does it: torch.empty takes the host twice as long."""
 
