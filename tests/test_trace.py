@@ -10,9 +10,10 @@ from quamba_lab.trace import EXTRA_STAGES, ROUNDING_STAGES, STAGES, TraceError
 
 SHAPES = {
     "in_proj": (3, 192, 40), "conv1d.input": (3, 96, 40), "conv1d": (3, 96, 40), "split": (3, 96, 40),
-    "x_proj": (3, 40, 35), "dt_proj": (3, 96, 40), "scan.u": (3, 96, 40), "scan.dt": (3, 96, 40), "scan.B": (3, 1, 16, 40), "scan.C": (3, 1, 16, 40),
-    "scan.z": (3, 96, 40), "scan.y": (3, 40, 96), "hadamard": (3, 40, 96), "out_proj": (3, 40, 48),
-    "residual": (3, 40, 48), "norm": (3, 40, 48), "split.x_proj": (3, 96, 40),
+    "x_proj": (3, 40, 35), "dt_proj": (3, 96, 40), "scan.u": (3, 96, 40), "scan.dt": (3, 96, 40),
+    "scan.B": (3, 1, 16, 40), "scan.C": (3, 1, 16, 40), "scan.z": (3, 96, 40), "scan.y": (3, 40, 96),
+    "hadamard": (3, 40, 96), "out_proj": (3, 40, 48), "residual": (3, 40, 48), "norm": (3, 40, 48),
+    "split.x_proj": (3, 96, 40),
 }  # fmt: skip
 
 
