@@ -53,6 +53,8 @@ _OTHERS = ("#882255", "#117733", "#332288", "#AA4499", "#999933", "#44AA99")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FLOOR_COLOR = "#BBBBBB"
 DIVERGING = "PuOr"
+LETTERS_BELOW = 100
+"""Letters of equally wide labels that find room below a heat map, side by side."""
 
 
 def color_of(name: str) -> str:
@@ -225,7 +227,10 @@ def heatmap(
         matrix, aspect="auto", interpolation="nearest", norm=norm, cmap=DIVERGING if diverging else "viridis"
     )
     if columns is not None and len(columns) <= 30:
-        axis.set_xticks(range(len(columns)), [str(drawn(c)) for c in columns], fontsize=8)
+        names = [str(drawn(c)) for c in columns]
+        turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+        crowded = len(names) * max(map(len, names), default=0) > LETTERS_BELOW
+        axis.set_xticks(range(len(names)), names, fontsize=8, **(turned if crowded else {}))
     if rows is not None and len(rows) <= 40:
         axis.set_yticks(range(len(rows)), [str(drawn(r)) for r in rows], fontsize=8)
     figure.colorbar(image, ax=axis, label=drawn(label))

@@ -53,8 +53,9 @@ def _environment() -> jinja2.Environment:
     environment.filters["paper"] = _paper
     environment.filters["csv"] = _csv
     environment.filters["when"] = when
+    environment.filters["sentences"] = _sentences
     environment.filters["lead"] = lambda text: _sentences(text)[0]
-    environment.filters["rest"] = lambda text: _sentences(text)[1]
+    environment.filters["rest"] = lambda text: "".join(text.split(_sentences(text)[0], 1)).strip()
     environment.filters["asset"] = lambda name: Markup(environment.loader.get_source(environment, name)[0])
     return environment
 
@@ -110,10 +111,9 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _sentences(text: str) -> tuple[str, str]:
-    """The first sentence, and the others."""
-    parts = re.split(r"(?<=\.)\s+(?=[A-Z])|(?<=。)", text, maxsplit=1)
-    return parts[0], parts[1] if len(parts) > 1 else ""
+def _sentences(text: str) -> list[str]:
+    """A paragraph's sentences, one at least; none of them begins with a digit in English."""
+    return [part for part in re.split(r"(?<=\.)\s+(?=[A-Z])|(?<=。)", text) if part] or [""]
 
 
 @jinja2.pass_context

@@ -89,7 +89,7 @@ lab.charts = (function () {
     const room = Math.max(2, Math.floor((width - left) / 70)), every = Math.ceil(scale.ticks.length / room);
     scale.ticks.forEach((tick, i) => {
       el("line", { x1: scale.map(tick), x2: scale.map(tick), y1: TOP, y2: bottom, class: "grid" }, svg);
-      if (i % every === 0) el("text", { x: scale.map(tick), y: bottom + 18, "text-anchor": "middle" }, svg, short(tick));
+      if (i % every === 0) el("text", { x: scale.map(tick), y: bottom + 18, "text-anchor": scale.map(tick) < 24 ? "start" : "middle" }, svg, short(tick));
     });
     const zero = log ? left : scale.map(0);
     el("line", { x1: zero, x2: zero, y1: TOP, y2: bottom, class: "axis" }, svg);
@@ -156,7 +156,7 @@ lab.charts = (function () {
     if (x.label) el("text", { x: (left + width - RIGHT) / 2, y: bottom + below + 14, "text-anchor": "middle" }, svg, x.label);
     if (y.label) el("text", { x: 14, y: (TOP + bottom) / 2, transform: `rotate(-90 14 ${(TOP + bottom) / 2})`, "text-anchor": "middle" }, svg, y.label);
     const bar = bottom + below + 32, ramped = Math.max(left, 70), most = short(high) + (log ? ` (${lab.words.log})` : "");
-    const only = high === low, step = Math.min(3, (width - RIGHT - ramped - 8 - LETTER * most.length) / 60);
+    const only = high === low, step = Math.min(3, (width - RIGHT - ramped - 8 - LETTER * widthOf(most)) / 60);
     // One value has one colour: a ramp from it to itself would say nothing.
     for (let i = 0; i < (only ? 5 : 60); i++) el("rect", { x: ramped + i * step, y: bar, width: step + 0.2, height: 10, fill: ramp(only ? t(low) : i / 59) }, svg);
     if (!only) el("text", { x: ramped - 6, y: bar + 10, "text-anchor": "end" }, svg, short(low));

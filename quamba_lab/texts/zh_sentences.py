@@ -742,12 +742,12 @@ SENTENCES: dict[str, str] = {
         "(layer {layer})."
     ): ("自由运行时两者从第 {start} 层开始分开（在更前面的扫描之后），{stage} 最多有 {part} 不同（第 {layer} 层）。"),
     "Values of {tensor} at layer {layer} in the free run; in lockstep {differing} of {elements} differ.": (
-        "锁步时第 {layer} 层 {tensor} 的数值：{elements} 个中有 {differing} 个不同。"
+        "第 {layer} 层 {tensor} 在自由运行时的数值；锁步时 {elements} 个中有 {differing} 个不同。"
     ),
     "Modes {a} and {b} give their scans tensors of different shapes: {note}.": (
         "模式 {a} 与 {b} 交给扫描的张量形状不同：{note}。"
     ),
-    "Values of {tensor} at layer {layer} in the free run.": "第 {layer} 层 {tensor} 的数值。",
+    "Values of {tensor} at layer {layer} in the free run.": "第 {layer} 层 {tensor} 在自由运行时的数值。",
     "No layer or no item was chosen, so no scan input was compared.": "没有选择层或样本，因此没有比较扫描的输入。",
     (
         "With equal inputs to each layer, modes {a} and {b} give their scans different values of {named}; the "
