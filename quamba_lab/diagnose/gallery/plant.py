@@ -39,7 +39,12 @@ def method(name: str, change: Callable) -> Callable[[Variant], Scan]:
         arithmetic = Arithmetic(variant)
         stage = getattr(arithmetic, name)
         setattr(arithmetic, name, lambda *arguments: change(arithmetic, stage, *arguments))
-        return lambda x: arithmetic(x)
+
+        def planted(x: ScanInputs) -> ScanOutput:
+            return arithmetic(x)
+
+        planted.__qualname__ = f"<an honest scan with another {name}>"  # what a diagnosis calls it
+        return planted
 
     return scan
 
