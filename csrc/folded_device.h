@@ -14,10 +14,12 @@ struct Arguments {
   int batch, channels, length, states, groups, softplus;
 };
 
+__host__ __device__ constexpr int log2_of(int v) { return v <= 1 ? 0 : 1 + log2_of(v / 2); }
+
 constexpr float kMagic = 8388608.0f + 128.0f;                     // 0x4B0000qq is 2^23 + q; q is biased by 128
 
 // Byte k of a word of biased codes: a byte permute and an exact sum.  A conversion would use the pipe of ex2.
-__device__ __forceinline__ float code(unsigned biased, int k) {
+__device__ __forceinline__ float code(unsigned biased, unsigned k) {
   return __fadd_rn(__uint_as_float(__byte_perm(biased, 0x4B000000u, 0x7440 | k)), -kMagic);
 }
 
@@ -39,13 +41,6 @@ __device__ __forceinline__ void barrier(int id) {
 }
 
 // ---------------------------------------------------------------------------------------------------------- loading
-
-// Of the T threads of a team: a barrier of their own, or of the warp that they are.
-template <int T>
-__device__ __forceinline__ void team_barrier(int id) {
-  if constexpr (T == 32) __syncwarp();
-  else barrier<T>(id);
-}
 
 template <int R>
 struct Run {
@@ -74,14 +69,14 @@ __device__ __forceinline__ Run<R> load_guarded(const signed char *at, const sign
   if (at >= first && at + R <= end) return load_granule<R>(at);
   Run<R> r;
 #pragma unroll
-  for (int j = 0; j < R / 4; ++j) {
-    unsigned word = 0;
+  for (int j = 0; j < R / 4; ++j) r.w[j] = 0;
+#pragma unroll 1                                                      // rare: at the two ends of a tensor only
+  for (int k = R - 1; k >= 0; --k) {
+    const signed char *p = at + k;
+    const unsigned byte = p >= first && p < end ? static_cast<unsigned char>(*p) : 0u;
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const signed char *p = at + 4 * j + k;
-      if (p >= first && p < end) word |= static_cast<unsigned>(static_cast<unsigned char>(*p)) << (8 * k);
-    }
-    r.w[j] = word;
+    for (int j = R / 4 - 1; j > 0; --j) r.w[j] = __funnelshift_l(r.w[j - 1], r.w[j], 8);
+    r.w[0] = r.w[0] << 8 | byte;
   }
   return r;
 }
@@ -129,6 +124,18 @@ struct Pending {
   }
 };
 
+// Where a walk over a block's items and the tiles of each stands.
+struct Cursor {
+  int item, t0;
+  __device__ __forceinline__ bool next(int tile, int length, int stride) {  // whether another item begins
+    t0 += tile;
+    if (t0 < length) return false;
+    t0 = 0;
+    item += stride;
+    return true;
+  }
+};
+
 // B and C of a step in shared memory: for each lane of a channel its S values of B, then its S values of C.
 template <int S>
 __device__ __forceinline__ void store_weights(float *step, int n, float B, float C) {
@@ -157,20 +164,36 @@ __device__ __forceinline__ float narrow(double value) {
   return __uint_as_float(__funnelshift_l(lo, hi, 3) + ((lo >> 28) & 1));
 }
 
-// softplus(bias + s (q - 128)), q = 0..255: exp(bias) times a table of exp(s (q - 128)), then log1p by a table of 128
-// and a polynomial, in FP64 to about 2^-37, rounded once.
+// {1 / c, log c} for c = 1 + i / 128, by the series of atanh at compile time.
+struct alignas(16) Log { double inverse, log; };
+struct Logs {
+  Log at[128];
+  constexpr Logs() : at() {
+    for (int i = 0; i < 128; ++i) {
+      const double c = 1.0 + i / 128.0, z = (c - 1.0) / (c + 1.0);
+      double sum = 0.0;
+      for (int k = 41; k > 0; k -= 2) sum = sum * z * z + 1.0 / k;
+      at[i].inverse = 1.0 / c;
+      at[i].log = 2.0 * z * sum;
+    }
+  }
+};
+__device__ const Logs kLogs;
+
+// softplus(bias + s (q - 128)), q = 0..255: exp(bias) times exp(s (q - 128)), a product of two of 16 values each, then
+// log1p by a table of 128 and a polynomial, in FP64 to about 2^-37, rounded once.
 struct Softplus {
-  const double *powers;                                           // [256] exp(s (q - 128))
-  const double2 *logs;                                            // [128] {1 / c, log c}, c = 1 + i / 128
+  const double *powers;                                           // [16] exp(16 s (k - 8)), [16] exp(s k)
+  const Log *logs;                                                // [128]
   double unit;                                                    // exp(bias)
   __device__ __forceinline__ float operator()(unsigned q) const {
-    const double x = unit * powers[q], f = 1.0 + x;
+    const double x = unit * (powers[q >> 4] * powers[16 + (q & 15)]), f = 1.0 + x;
     const int high = __double2hiint(f);
-    const double2 t = logs[(high >> 13) & 127];
+    const Log t = logs[(high >> 13) & 127];
     const double exponent = __hiloint2double(0x43300000, high >> 20) - (4503599627370496.0 + 1023.0);
-    const double r = fma(__hiloint2double((high & 0xFFFFF) | 0x3FF00000, __double2loint(f)), t.x, -1.0);
+    const double r = fma(__hiloint2double((high & 0xFFFFF) | 0x3FF00000, __double2loint(f)), t.inverse, -1.0);
     const double p = fma(fma(fma(fma(r, 0.2, -0.25), r, 1.0 / 3.0), r, -0.5), r, 1.0);
-    double value = fma(exponent, 0.6931471805599453094, fma(p, r, t.y));
+    double value = fma(exponent, 0.6931471805599453094, fma(p, r, t.log));
     if (high == 0x3FF00000) value = fma(x * x, fma(x, 1.0 / 3.0, -0.5), x);  // below 2^-20, 1 + x lost the end of x
     return narrow(value);
   }
@@ -191,36 +214,104 @@ __device__ const float kEx2Errors[80] = {
 constexpr int kProbes = 5;                                        // codes of dt that stand for all: 88, 108, ... 168
 __device__ __forceinline__ unsigned probe_code(int k) { return 88u + 20u * k; }
 
-// What to add to the exponent so that ex2.approx errs to neither side: minus its mean error over the steps that a
-// channel takes.  Without it slow states drift: an error of one side adds up over the 1 / |p| steps they remember.
-__device__ __forceinline__ float ex2_centre(const float (&steps)[kProbes], float rate) {
-  float sum = 0.0f;
-#pragma unroll
-  for (int k = 0; k < kProbes; ++k) {
-    const int bin = (__float_as_int(-__fmul_rn(steps[k], rate)) >> 20) - ((127 - 9) << 3);
-    sum = __fadd_rn(sum, bin < 0 ? 0.09f : kEx2Errors[min(bin, 79)]);
+// A table in shared memory, 256 bytes for each code of dt or z as its byte stands in memory (two's complement): steps of
+// up to 48 channels, then 16 copies of the gate, one for every second lane.  Beside it what it is made from.
+struct Tables {
+  static constexpr int kColumns = 48, kErrors = 80;
+  static constexpr int kBytes = 65536 + sizeof(Logs) + 32 * 8 + kErrors * 4 + 2 * kColumns * 8;
+  unsigned char *bytes;
+  __device__ __forceinline__ float *steps(unsigned q) const { return reinterpret_cast<float *>(bytes) + (q ^ 128) * 64; }
+  __device__ __forceinline__ Log *logs() const { return reinterpret_cast<Log *>(bytes + 65536); }
+  __device__ __forceinline__ double *powers() const { return reinterpret_cast<double *>(bytes + 65536 + sizeof(Logs)); }
+  __device__ __forceinline__ float *errors() const { return reinterpret_cast<float *>(powers() + 32); }
+  __device__ __forceinline__ double *biases() const { return reinterpret_cast<double *>(errors() + kErrors); }
+
+  // Byte k of a word, as the row of the table, over the offset of a column: an address in one instruction.
+  __device__ __forceinline__ float look_up(unsigned word, unsigned column, unsigned k) const {
+    return *reinterpret_cast<const float *>(bytes + __byte_perm(word, column, 0x7604 | k << 4));
   }
-  return __fmul_rn(sum, 1.4426950408889634f / (16777216.0f * kProbes));
-}
+  static __device__ __forceinline__ unsigned step_column(int channel) { return 4 * channel; }
+  static __device__ __forceinline__ unsigned gate_column() { return 4 * (kColumns + threadIdx.x % 16); }
+
+  // By T threads of which this is number t; a barrier follows.
+  template <int T>
+  __device__ __forceinline__ void build_gates(const Arguments &x, int t) const {
+    const double s_u = *x.s_u, s_B = *x.s_B, s_C = *x.s_C;
+    for (int q = t; q < 256; q += T) {
+      const float value = static_cast<float>(
+          x.z ? gate((q - 128) * static_cast<double>(*x.s_z), s_B, s_C, s_u) : s_B * s_C * s_u);
+      float4 *to = reinterpret_cast<float4 *>(steps(q) + kColumns);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) to[(k + q) % 4] = make_float4(value, value, value, value);
+    }
+  }
+
+  // By all T threads of the block, before the barrier inside build_steps.
+  template <int T>
+  __device__ __forceinline__ bool begin(const Arguments &x, int channels, int first_channel, int count) const {
+    const double s_dt = *x.s_dt;
+    bool plain = !x.softplus || s_dt > 2.0;
+    for (int k = T - 1 - threadIdx.x; k < 128; k += T) logs()[k] = kLogs.at[k];
+    for (int k = T - 1 - threadIdx.x; k < kErrors; k += T) errors()[k] = kEx2Errors[k];
+    if (threadIdx.x < 32) powers()[threadIdx.x] = exp((threadIdx.x < 16 ? 16 * (static_cast<int>(threadIdx.x) - 8)
+                                                                        : static_cast<int>(threadIdx.x) - 16) * s_dt);
+    for (int k = static_cast<int>(threadIdx.x) - 32; k < channels; k += T) {
+      if (k < 0) continue;
+      const double bias = x.bias ? static_cast<double>(x.bias[first_channel + min(k, count - 1)]) * *x.s_bias : 0.0;
+      plain |= bias > 300.0;
+      biases()[k] = bias;
+      biases()[kColumns + k] = exp(bias);
+    }
+    return plain;
+  }
+
+  template <int CB, int T>
+  __device__ __forceinline__ void build_steps(const Arguments &x, bool plain) const {
+    constexpr int kWays = T / CB;                                   // a thread keeps to one channel
+    const bool far = __syncthreads_or(plain);
+    const int c = threadIdx.x % CB, first = threadIdx.x / CB;
+    if (first < kWays) {
+      const double bias = biases()[c];
+      const Softplus softplus{powers(), logs(), biases()[kColumns + c]};
+      if (far) {
+        for (int q = first; q < 256; q += kWays) steps(q)[c] = plain_step((q - 128) * *x.s_dt + bias, x.softplus);
+      } else {
+#pragma unroll 4
+        for (int q = first; q < 256; q += kWays) steps(q)[c] = softplus(q);
+      }
+    }
+    __syncthreads();
+  }
+
+  // What to add to the exponent of a state so that ex2.approx errs to neither side: minus its mean error over the steps
+  // that its channel takes.  Without it slow states drift: an error of one side adds up over the 1 / |p| steps they
+  // remember.
+  __device__ __forceinline__ float centre(int channel, float rate) const {
+    float sum = 0.0f;
+#pragma unroll
+    for (int k = 0; k < kProbes; ++k) {
+      const float p = __fmul_rn(steps(probe_code(k))[channel], rate);
+      const int bin = (__float_as_int(-p) >> 20) - ((127 - 9) << 3);
+      sum = __fadd_rn(sum, bin < 0 ? 0.09f : errors()[min(bin, kErrors - 1)]);
+    }
+    return __fmul_rn(sum, 1.4426950408889634f / (16777216.0f * kProbes));
+  }
+};
 
 // --------------------------------------------------------------------------------------------------------- the order
 
-// sum h C over the S states of a lane: chains of four, then a binary tree.  With four states a lane or more every
+// sum h C over the S states of a lane: pairs, then a binary tree, which goes on over the lanes of a channel.  Every
 // layout adds in the same order, so y has the same bits.
 template <int S>
 __device__ __forceinline__ float contract(const float (&h)[S], const float (&C)[S]) {
   if constexpr (S == 2) {
     return __fmaf_rn(h[1], C[1], __fmul_rn(h[0], C[0]));
   } else {
-    float p[S / 4];
+    float p[S / 2];
 #pragma unroll
-    for (int i = 0; i < S / 4; ++i) {
-      p[i] = __fmul_rn(h[4 * i], C[4 * i]);
+    for (int i = 0; i < S / 2; ++i) p[i] = __fmaf_rn(h[2 * i + 1], C[2 * i + 1], __fmul_rn(h[2 * i], C[2 * i]));
 #pragma unroll
-      for (int k = 1; k < 4; ++k) p[i] = __fmaf_rn(h[4 * i + k], C[4 * i + k], p[i]);
-    }
-#pragma unroll
-    for (int width = S / 8; width >= 1; width /= 2)
+    for (int width = S / 4; width >= 1; width /= 2)
 #pragma unroll
       for (int i = 0; i < width; ++i) p[i] = __fadd_rn(p[2 * i], p[2 * i + 1]);
     return p[0];
@@ -228,6 +319,17 @@ __device__ __forceinline__ float contract(const float (&h)[S], const float (&C)[
 }
 
 // ------------------------------------------------------------------------------------------------------- the results
+
+// A log2(e) of a state, 0 of padding.
+__device__ __forceinline__ float load_rate(const Arguments &x, int channel, int n) {
+  if (n >= x.states) return 0.0f;
+  const double a_log = static_cast<double>(x.A_log[static_cast<long long>(channel) * x.states + n]) * *x.s_A;
+  return static_cast<float>(decay_rate(a_log));
+}
+
+__device__ __forceinline__ float load_skip(const Arguments &x, int channel, double s_B, double s_C) {
+  return x.D ? static_cast<float>(skip(static_cast<double>(x.D[channel]) * *x.s_D, s_B, s_C)) : 0.0f;
+}
 
 // The state before the first step, in units of s_B s_u; unit = 1 / (s_B s_u).
 __device__ __forceinline__ float load_state(const Arguments &x, long long at, double unit) {

@@ -15,8 +15,8 @@ from ..quantized import Quantized
 from .build import cpu_unavailable, cuda_unavailable
 from .decode import check_step, decode_step
 from .folded_cpu import folded_cpu, folded_cpu_taps
-from .folded_cuda import TAP_NAMES, build_record, folded_cuda
-from .kernels import ScanOperator, check_scales, checked_operands, flatten
+from .folded_cuda import TAP_NAMES, build_record, folded_cuda, scan_on_gpu
+from .kernels import ScanOperator, checked_addresses, checked_operands
 from .types import OPERANDS, ScanError, ScanInputs, ScanOutput
 
 __all__ = ["folded", "folded_step", "folded_taps", "unavailable"]
@@ -43,31 +43,27 @@ def unavailable() -> str | None:
 
 @torch.compiler.assume_constant_result
 def _record(sizes: tuple[int, ...], device: int) -> str:
-    return build_record(*sizes, False, device)
+    return build_record(*sizes, device)
 
 
 def folded(x: ScanInputs, *, deterministic: str = "run", initial_state: Tensor | None = None) -> ScanOutput:
     """The scan with folded scales: the closest to FP64 and the fastest.  Every run gives the same bits.
 
-    ``deterministic``: ``"run"``, or ``"invariant"``: on a GPU too, each item's y is the same bits whatever batch it
-    sits in and whatever tokens follow (on a CPU it always is); only problems of a few thousand channels in all are
-    slower for it.  ``initial_state``: float32 (b, d, n) in real units, zero when None.  Raises :class:`ScanError`.
+    ``deterministic``: ``"run"``, or ``"invariant"``: each item's y is the same bits whatever batch it sits in and
+    whatever tokens follow.  Here both are the same and neither costs anything: every layout adds in one order.
+    ``initial_state``: float32 (b, d, n) in real units, zero when None.  Raises :class:`ScanError`.
     """
     if deterministic not in ("run", "invariant"):
         raise ScanError(f"deterministic={deterministic!r}: choose 'run' or 'invariant'")
-    invariant = deterministic == "invariant"
     if torch.compiler.is_compiling() and initial_state is None:
         sizes, on_gpu = x.check_shapes(), x.u.values.is_cuda
-        if not (on_gpu and invariant):  # the operator knows one order only, on a CPU the only one
-            y, state = _OPERATOR(x)
-            return ScanOutput(y, state, _record(sizes, x.u.values.get_device()) if on_gpu else "folded, CPU")
+        y, state = _OPERATOR(x)
+        return ScanOutput(y, state, _record(sizes, x.u.values.get_device()) if on_gpu else "folded, CPU")
     operands, sizes = checked_operands(x)
     if not operands[0].is_cuda:
         return folded_cpu(x, initial_state)
-    check_scales(operands)
     initial = None if initial_state is None else _checked_state(x, initial_state)
-    y, state = folded_cuda(operands, initial=initial, invariant=invariant)
-    return ScanOutput(y, state, build_record(*sizes, invariant, operands[0].get_device()))
+    return ScanOutput(*scan_on_gpu(operands, checked_addresses(operands), sizes, initial))
 
 
 def _checked_state(x: ScanInputs, state: Tensor) -> Tensor:
@@ -83,22 +79,21 @@ def folded_step(x: ScanInputs, state: Tensor, exact: bool = False) -> ScanOutput
     if not exact:
         return decode_step(x, state)
     check_step(x, state, exact)
-    return folded(replace(x, state_scale=None), deterministic="invariant", initial_state=state.float())
+    return folded(replace(x, state_scale=None), initial_state=state.float())
 
 
 def folded_taps(x: ScanInputs) -> dict[str, Tensor]:
     """What the scan held after every operation, in real units, keyed and shaped as ``oracle_taps``.
 
-    On a GPU float32 from a template flag of the same kernel.  ``output_cast`` is the untapped y bit for bit (that of
-    ``deterministic="invariant"``).
+    On a GPU float32 from a template flag of the same kernel.  ``output_cast`` is the untapped y bit for bit.
     """
     if not x.u.values.is_cuda:
         return folded_cpu_taps(x)
-    b, d, l, n, _ = x.check_shapes()
-    operands = flatten(x)
-    check_scales(operands)
+    operands, sizes = checked_operands(x)
+    at = checked_addresses(operands)
+    b, d, l, n, _ = sizes
     buffer = torch.zeros(4 * b * d * l + 3 * b * d * l * n, dtype=torch.float32, device=x.device)
-    y, _ = folded_cuda(operands, taps=buffer, invariant=True)
+    y, *_ = scan_on_gpu(operands, at, sizes, taps=buffer)
     taps, start = {}, 0
     for name in TAP_NAMES:
         shape = (b, d, l, n) if name in ("decay", "drive", "recurrence") else (b, d, l)

@@ -1,9 +1,7 @@
 """The `folded` scan on a GPU (csrc/folded.cu, csrc/folded_wide.cu): which kernel, which layout, and the launch.
 
-Both kernels do the same arithmetic.  A lane holds ``lane_states`` of a channel's states; with four or more of them
-every layout adds in the same order, so y has the same bits whatever the batch and the length.  With two (small problems
-only, where more lanes are worth more) the order differs, so a caller who wants each item's y independent of its batch
-asks for ``invariant``.
+Both kernels do the same arithmetic and every layout adds in the same order, so y has the same bits whatever the batch,
+the length and the GPU's size.
 """
 
 from __future__ import annotations
@@ -15,14 +13,15 @@ import torch
 from torch import Tensor
 
 from .build import CudaKernel, cuda_kernel
-from .kernels import addresses, outputs
+from .kernels import addresses, empty_cuda
 from .types import ScanError
 
-__all__ = ["Layout", "build_record", "folded_cuda", "plan"]
+__all__ = ["Layout", "build_record", "folded_cuda", "plan", "scan_on_gpu"]
 
 _ARGUMENTS = "{21P6i}"  # struct Arguments of csrc/folded_device.h
 _FLAGS = ("--device-as-default-execution-space",)  # for the lambdas, which NVRTC else takes for host functions
 _GRID_Y = 65535
+_TABLES = 68928  # bytes, sizeof Tables of csrc/folded_device.h
 TAP_NAMES = ("softplus", "decay", "drive", "recurrence", "contraction", "skip", "gate")
 """In the order in which the tapped kernel writes them, one after the other."""
 
@@ -31,115 +30,153 @@ TAP_NAMES = ("softplus", "decay", "drive", "recurrence", "contraction", "skip", 
 class Layout:
     """How a problem is laid over the GPU.
 
-    ``states``: n padded to a power of two; ``lane_states`` of them a lane; ``channels`` a block (or team);
-    ``tile``: steps between barriers of the general kernel (the wide one: 32); ``teams``: items that a block of the wide
-    kernel handles at once, 0 for the general kernel; ``resident``: blocks per multiprocessor that the registers are
-    limited for.
+    ``states``: n padded to a power of two; ``lane_states`` of them a lane.  ``channels`` and ``items``: of a team in
+    folded_wide.cu, of a block in folded.cu; ``teams``: of a block, 0 for folded.cu.  ``helpers``: threads that prepare
+    and finish, of a team or a block.  ``tile``: steps between barriers of folded.cu (of folded_wide.cu: 32).
     """
 
     states: int
     lane_states: int
     channels: int
-    tile: int = 32
+    items: int = 1
     teams: int = 0
-    resident: int = 1
+    helpers: int = 128
+    tile: int = 32
+
+    @property
+    def integrating(self) -> int:
+        """Threads that carry states, of a team or a block."""
+        return self.channels * self.items * self.states // self.lane_states
 
     @property
     def threads(self) -> int:
-        team = self.channels * self.states // self.lane_states
-        return team * self.teams if self.teams else 2 * team  # as many threads prepare as integrate
+        return (self.integrating + self.helpers) * max(self.teams, 1)
 
     @property
-    def shared(self) -> int:
+    def batch(self) -> int:
+        """Items that a block handles at once."""
+        return self.items * max(self.teams, 1)
+
+    def shared(self, aligned: bool) -> int:
         """Bytes of shared memory, as laid out at the head of each kernel."""
-        n, c, t = self.states, self.channels, self.tile
-        if not self.teams:
-            return 2048 + 2048 + 2 * t * c * 16 + 2 * t * 2 * n * 4 + 1024 + 2 * t * c * 2
-        return 256 * c * 4 + 16384 + max(2048 + 2048, self.teams * (2 * 32 * 2 * n * 4 + 2 * 32 * c * 2))
+        lanes, rows = self.states // self.lane_states, self.channels * self.items
+        if self.teams:
+            codes = 2 * 3 * rows * 16 * (2 if aligned else 3)
+            out = rows + 8 if lanes == 8 and rows % 16 == 0 else rows
+            return _TABLES + self.teams * (codes + 2 * self.items * 32 * 2 * self.states * 4 + 2 * 32 * out * 2)
+        padded, codes = -(-rows // 8) * 8, 8 if rows * self.tile // 8 >= self.helpers else 4
+        kept = -(-rows * self.tile // codes // self.helpers) * self.helpers * 16
+        steps, parts = self.tile * padded * 16, 2 * (self.tile // 4) * lanes * padded * 16
+        return _TABLES + steps + parts + 2 * kept + 2 * self.items * self.tile * 2 * self.states * 4 + 4 * self.channels
 
     def expression(self, aligned: bool, taps: bool) -> str:
         """The template instantiation that NVRTC builds."""
-        head = f"{self.states}, {self.lane_states}, {self.channels}"
+        head = f"{self.states}, {self.lane_states}, {self.channels}, {self.items}"
         if self.teams:
-            return f"folded_wide<{head}, {str(aligned).lower()}, {self.teams}, {self.resident}>"
-        return f"folded_scan<{head}, {self.tile}, {str(aligned).lower()}, {str(taps).lower()}>"
+            return f"folded_wide<{head}, {self.teams}, {self.helpers}, {str(aligned).lower()}>"
+        return f"folded_scan<{head}, {self.tile}, {self.helpers}, {str(aligned).lower()}, {str(taps).lower()}>"
 
 
-def plan(b: int, d: int, l: int, n: int, g: int, *, invariant: bool = False, taps: bool = False) -> Layout:
-    """The layout for a problem, chosen by measurement on an H200 (docs/folded.md)."""
+def _wide_layouts(shared: int) -> list[Layout]:
+    """The layouts of folded_wide.cu with at most twelve integrating warps, three for each scheduler."""
+    found = []
+    for lane_states, most in ((2, 1), (4, 4), (8, 8)):
+        for channels in (16, 24, 32, 40, 48):
+            items = 1 if channels * 16 // lane_states % 32 == 0 else 2
+            for teams in range(1, most + 1):
+                layout = Layout(16, lane_states, channels, items, teams, 32 if teams * items > 2 else 64)
+                if layout.integrating * teams <= 384 and layout.shared(aligned=False) <= shared:
+                    found.append(layout)
+    return found
+
+
+# Cycles of a step of a warp with that many states a lane when one, two or three of them share a scheduler, measured on
+# an H200 (docs/folded.md).
+_CYCLES = {2: (42, 36, 33), 4: (68, 59, 55), 8: (112, 97, 90)}
+
+
+@lru_cache(maxsize=4096)
+def plan(b: int, d: int, n: int, g: int, *, taps: bool = False, processors: int = 132, shared: int = 232448) -> Layout:
+    """The layout for a problem on a GPU of so many multiprocessors with so many bytes of shared memory a block."""
     states = max(4, 1 << (n - 1).bit_length())
     if states != 16:
         lane_states = min(states, 4 if states < 32 else 8)
-        lanes = states // lane_states
-        return Layout(states, lane_states, max(4, 64 // lanes), tile=16)
-    rows = b * d
+        return Layout(states, lane_states, min(32, max(4, 64 * lane_states // states)), tile=16)
     if taps:
         return Layout(16, 4, 16)
-    if rows < 4096 and not invariant:
-        return Layout(16, 2, 8, 64)
-    if rows < 4096:
-        return Layout(16, 4, 16)
-    if rows < 8192:
-        return Layout(16, 4, 16, teams=1, resident=6)
-    if rows < 16384:
-        return Layout(16, 4, 16, teams=2, resident=3)
-    return Layout(16, 8, 32, teams=2, resident=3)
+    few = -(-b * d // (4 * processors)) * 4  # rows of a multiprocessor, whole warps
+    if few <= 12:
+        return Layout(16, 2, few, helpers=160, tile=64)
+
+    def cost(layout: Layout) -> float:
+        blocks = -(-(d // g) // layout.channels) * g * -(-b // layout.batch)
+        warps = layout.integrating * layout.teams // 32
+        crowd = -(-warps // 4)
+        beside = (warps + layout.batch) / 100  # the fewer items, the less to prepare for as many rows
+        return -(-blocks // processors) * (crowd * _CYCLES[layout.lane_states][crowd - 1] + beside)
+
+    return min(_wide_layouts(shared), key=cost)
 
 
 @lru_cache(maxsize=256)
 def _kernel(layout: Layout, aligned: bool, taps: bool, device: int) -> CudaKernel:
     source = "folded_wide.cu" if layout.teams else "folded.cu"
     kernel = cuda_kernel(source, layout.expression(aligned, taps), _ARGUMENTS, _FLAGS, device)
-    kernel.allow_shared(layout.shared, device)
+    kernel.allow_shared(layout.shared(aligned), device)
     return kernel
 
 
 @lru_cache(maxsize=4096)
-def _prepared(b: int, d: int, l: int, n: int, g: int, invariant: bool, aligned: bool, taps: bool, device: int):
-    """The kernel with its grid, threads and shared memory."""
-    layout = plan(b, d, l, n, g, invariant=invariant, taps=taps)
+def _prepared(b: int, d: int, n: int, g: int, aligned: bool, taps: bool, device: int):
+    """The kernel with its grid, threads and shared memory, and the record of its build."""
+    gpu = torch.cuda.get_device_properties(device)
+    if gpu.major < 8:
+        has = f"{gpu.name} has compute capability {gpu.major}.{gpu.minor}"
+        raise ScanError(f"folded needs 8.0 or later on a GPU, {has}: choose torch_int8, or move the inputs to the CPU")
+    shared = getattr(gpu, "shared_memory_per_multiprocessor", 102400) - 1024  # a block's share is kept by the driver
+    layout = plan(b, d, n, g, taps=taps, processors=gpu.multi_processor_count, shared=shared)
     across = -(-(d // g) // layout.channels) * g
-    items = -(-b // max(layout.teams, 1))
-    if layout.teams:  # a block that takes several items in turn builds its tables once
-        slots = torch.cuda.get_device_properties(device).multi_processor_count * layout.resident
-        items = min(items, max(1, slots // across)) if items * across > 2 * slots else items
-    return _kernel(layout, aligned, taps, device), (across, min(items, _GRID_Y), 1), layout.threads, layout.shared
+    items = -(-b // layout.batch)
+    if layout.teams and items * across > gpu.multi_processor_count:  # several items in turn: one set of tables
+        items = max(1, gpu.multi_processor_count // across)
+    kernel = _kernel(layout, aligned, taps, device)
+    record = f"folded, CUDA: {layout.expression(aligned, taps)}, {kernel.build_record}"
+    return kernel, (across, min(items, _GRID_Y), 1), layout.threads, layout.shared(aligned), record
 
 
-def _launch(operands: tuple, y: Tensor, state: Tensor, initial: Tensor | None, taps: Tensor | None, invariant: bool):
-    u = operands[0]
-    b, d, l = u.shape
-    n, g = operands[5].shape[1], operands[2].shape[1]
-    at = addresses(operands)
-    aligned = l % 16 == 0 and not (at[0] | at[1] | at[2] | at[3] | at[4]) & 15
-    kernel, grid, threads, shared = _prepared(b, d, l, n, g, invariant, aligned, taps is not None, u.get_device())
-    first, tapped = 0 if initial is None else initial.data_ptr(), 0 if taps is None else taps.data_ptr()
-    kernel(grid, threads, shared, *at, first, y.data_ptr(), state.data_ptr(), tapped, b, d, l, n, g, operands[17])
+def scan_on_gpu(
+    operands: tuple, at: tuple[int, ...], sizes: tuple[int, int, int, int, int], initial: Tensor | None = None,
+    taps: Tensor | None = None,
+) -> tuple[Tensor, Tensor, str]:  # fmt: skip
+    """y, float16 (b, l, d), the last state and the build's record.
 
-
-def folded_cuda(
-    operands: tuple, *, initial: Tensor | None = None, taps: Tensor | None = None, invariant: bool = False
-) -> tuple[Tensor, Tensor]:
-    """y, float16 (b, l, d), and the last state, of operands as ``kernels.flatten`` orders them.
-
+    ``operands``, ``at``: as ``kernels.flatten`` and ``kernels.addresses`` give them.  ``sizes``: (b, d, l, n, g).
     ``initial``: float32 (b, d, n) in real units, contiguous.  ``taps``: float32, 4 b d l + 3 b d l n elements, filled
     in the order of ``TAP_NAMES``.  Runs on u's device and torch's current stream; nothing synchronizes.
     """
-    u = operands[0]
-    if u.dtype != torch.int8:
+    u, state_scale, softplus = operands[0], operands[16], operands[17]
+    if u.dtype is not torch.int8:
         raise ScanError(f"folded takes u as torch.int8 on a GPU, not {u.dtype}: quantize u, or choose torch_fp32")
-    y, state = outputs(u, operands[5], operands[16])
-    if u.get_device() == torch._C._cuda_getDevice():
-        _launch(operands, y, state, initial, taps, invariant)
-    else:
-        with torch.cuda.device(u.device):
-            _launch(operands, y, state, initial, taps, invariant)
-    return y, state
+    device = u.get_device()
+    if device != torch._C._cuda_getDevice():
+        with torch.cuda.device(device):
+            return scan_on_gpu(operands, at, sizes, initial, taps)
+    b, d, l, n, g = sizes
+    aligned = l % 16 == 0 and not (at[0] | at[1] | at[2] | at[3] | at[4]) & 15
+    kernel, grid, threads, shared, record = _prepared(b, d, n, g, aligned, taps is not None, device)
+    y = empty_cuda((b, l, d), (l * d, d, 1), torch.float16)
+    state = empty_cuda((b, d, n), (d * n, n, 1), torch.float32 if state_scale is None else torch.int8)
+    first, tapped = 0 if initial is None else initial.data_ptr(), 0 if taps is None else taps.data_ptr()
+    kernel(grid, threads, shared, *at, first, y.data_ptr(), state.data_ptr(), tapped, b, d, l, n, g, softplus)
+    return y, state, record
 
 
-@lru_cache(maxsize=256)
-def build_record(b: int, d: int, l: int, n: int, g: int, invariant: bool, device: int) -> str:
+def folded_cuda(operands: tuple) -> tuple[Tensor, Tensor]:
+    """y and the last state of operands as ``kernels.flatten`` orders them: what ``torch.ops`` calls."""
+    (b, d, l), n, g = operands[0].shape, operands[5].shape[1], operands[2].shape[1]
+    return scan_on_gpu(operands, addresses(operands), (b, d, l, n, g))[:2]
+
+
+def build_record(b: int, d: int, l: int, n: int, g: int, device: int) -> str:
     """What runs for these sizes: kernel, layout, compiler, flags, source."""
-    kernel, *_ = _prepared(b, d, l, n, g, invariant, l % 16 == 0, False, device)
-    layout = plan(b, d, l, n, g, invariant=invariant)
-    return f"folded, CUDA: {layout.expression(l % 16 == 0, False)}, {kernel.build_record}"
+    return _prepared(b, d, n, g, l % 16 == 0, False, device)[-1]
