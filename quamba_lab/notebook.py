@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
     from .steps import Workbook
 
-__all__ = ["KEY", "begin", "figure_output", "finish", "show_figure", "show_figures", "show_table", "show_verdict"]
+__all__ = [
+    "KEY", "begin", "figure_output", "finish", "json_rows", "show_figure", "show_figures", "show_table", "show_verdict",
+]  # fmt: skip
 
 KEY = "quamba_lab"
 """Where an output's metadata says what it is."""
@@ -135,7 +138,7 @@ def show_figure(name: str, figure: Figure, alt: str) -> None:
 
     told: dict[str, Any] = {"kind": "figure", "name": name, "alt": alt}
     if (table := data_of(figure)) is not None:
-        told["data"] = {"columns": [str(column) for column in table.columns], "rows": _json_rows(table)}
+        told["data"] = {"columns": [str(column) for column in table.columns], "rows": json_rows(table)}
     display({**figure_output(figure), "text/plain": alt}, metadata={KEY: told}, raw=True)
     pyplot.close(figure)
 
@@ -161,7 +164,7 @@ def show_table(title: str, table: pd.DataFrame, kind: str = "table") -> None:
         [_cell(value) if words else _cell(label(value)) for value, words in zip(row, free, strict=True)]
         for row in table.astype(object).itertuples(index=False, name=None)
     ]
-    data = {"columns": [str(column) for column in table.columns], "rows": _json_rows(table)}
+    data = {"columns": [str(column) for column in table.columns], "rows": json_rows(table)}
     picture = pd.DataFrame(shown, columns=headings)
     display(
         {"text/html": f"<b>{_html(title)}</b>{picture.to_html(index=False, escape=True, border=0)}",
@@ -192,8 +195,14 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _json_rows(table: pd.DataFrame) -> list[list[Any]]:
-    return json.loads(table.to_json(orient="values", double_precision=15))
+def json_rows(table: pd.DataFrame) -> list[list[Any]]:
+    """Rows as JSON can hold them: NaN becomes None, and what is infinite the word for it."""
+    rows = json.loads(table.to_json(orient="values", double_precision=15))
+    for at, values in enumerate(table.astype(object).itertuples(index=False, name=None)):
+        for column, value in enumerate(values):
+            if isinstance(value, float) and math.isinf(value):
+                rows[at][column] = "inf" if value > 0 else "-inf"
+    return rows
 
 
 def finish(result: Any, results_dir: str = "", name: str = "", lang: str = "en") -> None:

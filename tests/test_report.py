@@ -11,13 +11,15 @@ from html import escape, unescape
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import HOSTILE, NAMES, Result, write_workbook
 
 from quamba_lab.manifest import Manifest
-from quamba_lab.notebook import KEY, figure_output
+from quamba_lab.notebook import KEY, figure_output, json_rows
 from quamba_lab.parameters import Settings
 from quamba_lab.report import read_verdict, write_report
 from quamba_lab.report.cells import read_page
@@ -306,10 +308,10 @@ def test_keeping_numbers_whole_changes_no_word(text):
 
 
 def test_a_column_with_something_infinite_is_a_column_of_numbers():
-    told = {
-        "kind": "table", "title": "t", "columns": ["odds", "mode"], "headings": ["odds", "mode"],
-        "rows": [[0.5, "2-1"], [None, "0"], [None, "1"]], "shown": [["0.5", "2-1"], ["∞", "0"], ["", "1"]],
-    }  # fmt: skip
+    table = pd.DataFrame({"odds": [0.5, np.inf, np.nan], "mode": ["2-1", "0", "1"]})
+    told = {"kind": "table", "title": "t", "columns": list(table), "headings": list(table), "rows": json_rows(table),
+            "shown": [["0.5", "2-1"], ["∞", "0"], ["", "1"]]}  # fmt: skip
+    assert told["rows"] == [[0.5, "2-1"], ["inf", "0"], [None, "1"]]
     output = {"output_type": "display_data", "data": {"text/plain": ""}, "metadata": {KEY: told}}
     cell = {"cell_type": "code", "source": "x", "metadata": {}, "outputs": [output]}
     assert read_page({"cells": [cell]}).first("table").data["numeric"] == [True, False]

@@ -101,8 +101,7 @@ def _told(told: dict[str, Any], data: dict[str, Any]) -> Block:
     if told["kind"] == "views":
         return Block("views", {**told, **_picture(data), "tables": _first_tables(told["data"])})
     if "rows" in told:
-        data, words = (zip(*told[part], strict=True) for part in ("rows", "shown"))
-        numeric = [_numeric(*column) for column in zip(data, words, strict=True)]
+        numeric = [_numeric(column) for column in zip(*told["rows"], strict=True)]
         columns = told["columns"]
         return Block(told["kind"], {"headings": columns, **told, "numeric": numeric or [False] * len(columns)})
     return Block(told["kind"], dict(told))
@@ -119,11 +118,11 @@ def _first_tables(view: dict[str, Any]) -> list[dict[str, Any]]:
     return tables
 
 
-def _numeric(column: tuple[Any, ...], shown: tuple[str, ...]) -> bool:
-    """Whether a column holds numbers, so that it is set to the right; what is infinite is None in the data."""
-    values = [words if value is None else value for value, words in zip(column, shown, strict=True) if words]
+def _numeric(column: tuple[Any, ...]) -> bool:
+    """Whether a column holds numbers, so that it is set to the right; what is infinite stands there as a word."""
+    values = [value for value in column if value is not None]
     return bool(values) and all(
-        v in ("∞", "-∞") or (isinstance(v, int | float) and not isinstance(v, bool)) for v in values
+        v in ("inf", "-inf") or (isinstance(v, int | float) and not isinstance(v, bool)) for v in values
     )
 
 
