@@ -10,6 +10,21 @@ using namespace folded;
 
 namespace {
 
+__device__ __forceinline__ float4 load_shared(unsigned at) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(at));
+  return v;
+}
+__device__ __forceinline__ void store_shared(float4 *to, const float (&v)[4]) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
+               "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3]));
+}
+__device__ __forceinline__ float ex2_now(float x) {
+  float y;
+  asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // Lanes of a warp: neighbours share a j (so B and C are read by pairs), lanes two apart share a row (so dt is).
 // Both make a 16-byte shared load half as dear, measured.
 template <int P>
@@ -36,7 +51,8 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
   constexpr int RB = kRuns / 16 >= PT ? 16 : kRuns / 8 >= PT ? 8 : 4;
   constexpr int kWeightUnits = kRuns / RB, kWeightItems = (kWeightUnits + PT - 1) / PT;
     constexpr int CHUNK = TT < 32 || S > 2 ? 16 : 32;                 // steps in one piece
-  static_assert(S * P == N && CB <= Tables::kColumns && P <= 32 && T % 32 == 0 && PT % 32 == 0 && TT % CHUNK == 0 && TT % RB == 0, "layout");
+  static_assert(S * P == N && CB <= Tables::kColumns && P <= 32 && T % 32 == 0 && PT % 32 == 0, "layout");
+  static_assert(TT % CHUNK == 0 && TT % RB == 0, "tile");
   extern __shared__ __align__(16) unsigned char shared[];
   const Tables tables{shared};
   float4 *all_steps = reinterpret_cast<float4 *>(shared + Tables::kBytes);             // [2][TT / 2][RP] {dt, w} x 2
@@ -103,7 +119,8 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
 #pragma unroll
     for (int m = 0; m < kItems; ++m) at[m] += static_cast<long long>(stride) * x.channels * length;
 #pragma unroll
-    for (int m = 0; m < kWeightItems; ++m) weight_at[m] += static_cast<long long>(stride) * x.groups * x.states * length;
+    for (int m = 0; m < kWeightItems; ++m)
+      weight_at[m] += static_cast<long long>(stride) * x.groups * x.states * length;
   };
   if (!integrates) fetch();
 
@@ -169,8 +186,8 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
         const int item = behind.item + row / CB, left = length - behind.t0 - g;
         if (left <= 0 || c >= count || item >= x.batch) continue;
         const uint4 codes = kept[(parity * kItems + m) * PT + tid];
-        const long long first = (static_cast<long long>(item) * length + behind.t0 + g) * x.channels + first_channel + c;
-        unsigned short *y = static_cast<unsigned short *>(x.y) + first;
+        unsigned short *y = static_cast<unsigned short *>(x.y) + first_channel + c +
+                            (static_cast<long long>(item) * length + behind.t0 + g) * x.channels;
         const float skip_u = skips[c];
 #pragma unroll
         for (int k = 0; k < R; k += 4) {
@@ -190,10 +207,10 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
           for (int i = 0; i < 4; ++i) {
             const float gate_z = tables.look_up(word_z ^ 0x80808080u, gate_column, i);
             const float bracket = __fmaf_rn(skip_u, code(word_u, i), sums[i]), result = __fmul_rn(bracket, gate_z);
-            if (k + i < left) {
-              *y = to_half(result);
-              y += x.channels;
-              if constexpr (TAPS) {
+            if (k + i < left) *y = to_half(result);
+            y += x.channels;
+            if constexpr (TAPS) {
+              if (k + i < left) {
                 const long long per_step = static_cast<long long>(x.batch) * x.channels * length;
                 float *tap = x.taps + per_step + 3 * per_step * x.states + behind.t0 + g + k + i +
                              (static_cast<long long>(item) * x.channels + first_channel + c) * length;
@@ -229,7 +246,7 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
     return;
   }
 
-  // ---------------------------------------------------------------------------------------------------------- integrate
+  // --------------------------------------------------------------------------------------------------------- integrate
 #pragma unroll
   for (int i = 0; i < S; ++i) centre[i] = tables.centre(c, rate[i]);
   Cursor at_tile{first_item, 0};
@@ -248,6 +265,37 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
     const float4 *steps = all_steps + (tile & 1) * (TT / 2 * RP) + row;
     const float *weights = all_weights + ((tile & 1) * NB + nb) * TT * 2 * N + j * 2 * S;
     float4 *parts = all_parts + (tile & 1) * (TT / 4 * P * RP) + j * RP + (row ^ ((j & 1) << 2));
+    if constexpr (S == 2 && !TAPS) {
+      // Often one warp a scheduler: nobody covers for it, so loads run AHEAD of their use and exponentials SOON.
+      constexpr int AHEAD = 12, SOON = 4;
+      const unsigned from_steps = static_cast<unsigned>(__cvta_generic_to_shared(steps));
+      const unsigned from_weights = static_cast<unsigned>(__cvta_generic_to_shared(weights));
+      float4 two[TT / 2], BC[TT];
+      float decay[TT][S], drive[TT][S], part[4];
+      asm volatile("" ::: "memory");                              // not before the barrier
+#pragma unroll
+      for (int t = -AHEAD; t < TT; ++t) {
+        if (t + AHEAD < TT) {
+          if ((t + AHEAD) % 2 == 0) two[(t + AHEAD) / 2] = load_shared(from_steps + (t + AHEAD) / 2 * RP * 16);
+          BC[t + AHEAD] = load_shared(from_weights + (t + AHEAD) * 2 * N * 4);
+        }
+        if (t + SOON >= 0 && t + SOON < TT) {
+          const int k = t + SOON;
+          const float dt = k & 1 ? two[k / 2].z : two[k / 2].x, w = k & 1 ? two[k / 2].w : two[k / 2].y;
+          decay[k][0] = ex2_now(__fmaf_rn(dt, rate[0], centre[0]));
+          decay[k][1] = ex2_now(__fmaf_rn(dt, rate[1], centre[1]));
+          drive[k][0] = __fmul_rn(w, BC[k].x);
+          drive[k][1] = __fmul_rn(w, BC[k].y);
+        }
+        if (t >= 0) {
+#pragma unroll
+          for (int i = 0; i < S; ++i) h[i] = __fmaf_rn(decay[t][i], h[i], drive[t][i]);
+          part[t % 4] = __fmaf_rn(h[1], BC[t].w, __fmul_rn(h[0], BC[t].z));
+          if (t % 4 == 3) store_shared(&parts[t / 4 * P * RP], part);
+        }
+      }
+      asm volatile("" ::: "memory");                              // nor after the next
+    } else {
 #pragma unroll 1
     for (int chunk = 0; chunk < TT; chunk += CHUNK) {
       float part[CHUNK];                                            // stored last: it would hold back later loads
@@ -277,10 +325,12 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
         part[t] = contract<S>(h, C);
       }
 #pragma unroll
-      for (int t = 0; t < CHUNK; t += 4) parts[t / 4 * P * RP] = make_float4(part[t], part[t + 1], part[t + 2], part[t + 3]);
+      for (int t = 0; t < CHUNK; t += 4)
+        parts[t / 4 * P * RP] = make_float4(part[t], part[t + 1], part[t + 2], part[t + 3]);
       steps += CHUNK / 2 * RP;
       weights += CHUNK * 2 * N;
       parts += CHUNK / 4 * P * RP;
+    }
     }
     const int item = at_tile.item;
     if (at_tile.t0 + TT >= length) {                                // the item's last tile

@@ -214,13 +214,15 @@ __device__ const float kEx2Errors[80] = {
 constexpr int kProbes = 5;                                        // codes of dt that stand for all: 88, 108, ... 168
 __device__ __forceinline__ unsigned probe_code(int k) { return 88u + 20u * k; }
 
-// A table in shared memory, 256 bytes for each code of dt or z as its byte stands in memory (two's complement): steps of
+// A table in shared memory, 256 bytes for each code of dt or z as it stands in memory (two's complement): the steps of
 // up to 48 channels, then 16 copies of the gate, one for every second lane.  Beside it what it is made from.
 struct Tables {
   static constexpr int kColumns = 48, kErrors = 80;
   static constexpr int kBytes = 65536 + sizeof(Logs) + 32 * 8 + kErrors * 4 + 2 * kColumns * 8;
   unsigned char *bytes;
-  __device__ __forceinline__ float *steps(unsigned q) const { return reinterpret_cast<float *>(bytes) + (q ^ 128) * 64; }
+  __device__ __forceinline__ float *steps(unsigned q) const {       // q: the code plus 128
+    return reinterpret_cast<float *>(bytes) + (q ^ 128) * 64;
+  }
   __device__ __forceinline__ Log *logs() const { return reinterpret_cast<Log *>(bytes + 65536); }
   __device__ __forceinline__ double *powers() const { return reinterpret_cast<double *>(bytes + 65536 + sizeof(Logs)); }
   __device__ __forceinline__ float *errors() const { return reinterpret_cast<float *>(powers() + 32); }
@@ -267,7 +269,8 @@ struct Tables {
 
   template <int CB, int T>
   __device__ __forceinline__ void build_steps(const Arguments &x, bool plain) const {
-    constexpr int kWays = T / CB;                                   // a thread keeps to one channel
+    constexpr int kWays = T / CB, kEach = (256 + kWays - 1) / kWays;  // a thread keeps to one channel
+    constexpr int kTogether = kEach <= 16 ? kEach : 4;
     const bool far = __syncthreads_or(plain);
     const int c = threadIdx.x % CB, first = threadIdx.x / CB;
     if (first < kWays) {
@@ -276,8 +279,11 @@ struct Tables {
       if (far) {
         for (int q = first; q < 256; q += kWays) steps(q)[c] = plain_step((q - 128) * *x.s_dt + bias, x.softplus);
       } else {
-#pragma unroll 4
-        for (int q = first; q < 256; q += kWays) steps(q)[c] = softplus(q);
+#pragma unroll(kTogether)
+        for (int i = 0; i < kEach; ++i) {
+          const int q = first + i * kWays;
+          if (q < 256) steps(q)[c] = softplus(q);
+        }
       }
     }
     __syncthreads();

@@ -1,9 +1,10 @@
-// The `folded` scan on the GPU for many rows: a block as large as a multiprocessor holds, NB teams that share its tables.
+// The `folded` scan on the GPU for many rows: a block as large as a multiprocessor holds, NB teams that share tables.
 //
 // A team has CB channels of NI items.  Its CB NI P integrating threads, P = N / S lanes a row (an item's channel), look
-// their steps up by code and carry S states each.  Its PT helping threads work a tile of 32 steps ahead and behind: codes of u, dt and z
-// pass into shared memory by asynchronous copies, those of B and C become floats there, and finished rows of y leave.
-// One barrier of the team a tile; teams drift apart, which evens out what they ask of the multiprocessor.
+// their steps up by code and carry S states each.  Its PT helping threads work a tile of 32 steps ahead and behind:
+// codes of u, dt and z pass into shared memory by asynchronous copies, those of B and C become floats there, and
+// finished rows of y leave.  One barrier of the team a tile; teams drift apart, which evens out what they ask of the
+// multiprocessor.
 // Same formulas as folded.cu and the same order of sums, so the same bits.
 #include "folded_device.h"
 
@@ -38,8 +39,8 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
   constexpr int P = N / S, ROWS = CB * NI, T = ROWS * P, TT = 32, RUN = S == 2 ? 32 : 16, THREADS = NB * (T + PT);
   constexpr int G = ALIGNED ? 2 : 3, COPIERS = ALIGNED ? 2 : 4;     // granules of 16 bytes a row; lanes that copy them
   constexpr int kCopyRows = PT / COPIERS, kCopies = (ROWS + kCopyRows - 1) / kCopyRows;
-  constexpr int RB = 16, kRuns = 2 * N * NI * TT / RB, kRunItems = kRuns / PT;
-  constexpr int OUT = P == 8 && ROWS % 16 == 0 ? ROWS + 8 : ROWS;         // a row of y in halves: the lanes' steps in other banks
+  constexpr int RB = 2 * N * NI * TT / 16 >= PT ? 16 : 8, kRuns = 2 * N * NI * TT / RB, kRunItems = kRuns / PT;
+  constexpr int OUT = P == 8 && ROWS % 16 == 0 ? ROWS + 8 : ROWS;   // halves a step of y: lanes store to other banks
   constexpr int kPieces = ROWS / 8, kOutSteps = PT / kPieces, kOuts = (TT + kOutSteps - 1) / kOutSteps;
   constexpr int kCodeBytes = 3 * ROWS * 16 * G;
   static_assert(P <= 8 && S % 2 == 0 && CB % 8 == 0 && CB <= Tables::kColumns, "layout");
@@ -52,10 +53,11 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
   const int team = integrates ? warp / (T / 32) : (warp - NB * T / 32) / (PT / 32);
   const int tid = integrates ? threadIdx.x - team * T : threadIdx.x - NB * T - team * PT;
   unsigned char *codes = shared + Tables::kBytes + team * 2 * kCodeBytes;              // [2][3][ROWS][16 G]
-  float *weights = reinterpret_cast<float *>(shared + Tables::kBytes + NB * 2 * kCodeBytes) + team * 2 * NI * TT * 2 * N;
-                                                                                       // [2][NI][TT][P][B S, C S]
-  unsigned short *rows = reinterpret_cast<unsigned short *>(weights + (NB - team) * 2 * NI * TT * 2 * N) + team * 2 * TT * OUT;
-                                                                                       // [2][TT][OUT]
+  constexpr int kWeights = 2 * NI * TT * 2 * N;
+  float *all_weights = reinterpret_cast<float *>(shared + Tables::kBytes + NB * 2 * kCodeBytes);
+  float *weights = all_weights + team * kWeights;                                      // [2][NI][TT][P][B S, C S]
+  unsigned short *all_rows = reinterpret_cast<unsigned short *>(all_weights + NB * kWeights);
+  unsigned short *rows = all_rows + team * 2 * TT * OUT;                               // [2][TT][OUT]
 
   const int per_group = x.channels / x.groups, blocks_of_group = (per_group + CB - 1) / CB;
   const int group = blockIdx.x / blocks_of_group, in_group = blockIdx.x % blocks_of_group * CB;
@@ -72,7 +74,9 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
   const int copy_row = tid / COPIERS, granule = tid % COPIERS * 16;
   Cursor ahead{first_item, 0};
   Pending<RB, ALIGNED> raw_weight[kRunItems];
-  auto row_of = [&](int item, int c) { return (static_cast<long long>(item) * x.channels + first_channel + c) * length; };
+  auto row_of = [&](int item, int c) {
+    return (static_cast<long long>(item) * x.channels + first_channel + c) * length;
+  };
   auto weight_row = [&](int item, int n) {
     return ((static_cast<long long>(item) * x.groups + group) * x.states + n) * length;
   };
@@ -117,7 +121,8 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
     auto convert = [&](int parity) {
 #pragma unroll
       for (int m = 0; m < kRunItems; ++m) {
-        const int run = tid + m * PT, n = run % N, is_C = run / N % 2, i = run / (2 * N) % NI, t = run / (2 * N * NI) * RB;
+        const int run = tid + m * PT, n = run % N, is_C = run / N % 2;
+        const int i = run / (2 * N) % NI, t = run / (2 * N * NI) * RB;
         const Run<RB> r = raw_weight[m].take((is_C ? x.C : x.B) + weight_row(ahead.item + i, n) + ahead.t0 + t);
         float *to = weights + ((parity * NI + i) * TT + t) * 2 * N + n / S * 2 * S + is_C * S + n % S;
 #pragma unroll
@@ -145,7 +150,8 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
         for (int m = 0; m < kOuts; ++m, to += step)
 #pragma unroll
           for (int k = 0; k < 8; ++k)
-            if (out_step + m * kOutSteps < min(TT, left) && out_channel + k < count) to[k] = from[m * kOutSteps * OUT + k];
+            if (out_step + m * kOutSteps < min(TT, left) && out_channel + k < count)
+              to[k] = from[m * kOutSteps * OUT + k];
       }
     };
     convert(0);
@@ -191,7 +197,10 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
   };
   auto start = [&] {
 #pragma unroll
-    for (int i = 0; i < S; ++i) h[i] = j * S + i < x.states && now.item + nb < x.batch ? load_state(x, state_at(i), 1.0 / (s_B * s_u)) : 0.0f;
+    for (int i = 0; i < S; ++i) {
+      const bool real = j * S + i < x.states && now.item + nb < x.batch;
+      h[i] = real ? load_state(x, state_at(i), 1.0 / (s_B * s_u)) : 0.0f;
+    }
   };
   // The codes of this row from step t of the tile on, as they stand in memory, from the granules that were copied.
   auto codes_of = [&](int kind, const signed char *tensor, int parity, int t) {

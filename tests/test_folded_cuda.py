@@ -186,8 +186,13 @@ def test_bad_inputs_are_refused_before_a_launch():
 def test_other_layouts_give_the_same_bits(monkeypatch):
     x = on_gpu(4, 96, 50)
     results = []
-    layouts = [Layout(16, 4, 16), Layout(16, 8, 32), Layout(16, 2, 12, helpers=160, tile=64), Layout(16, 4, 8, items=3)]
-    layouts += [Layout(16, 8, 48, 1, 4, 32), Layout(16, 4, 48, 1, 2, 64), Layout(16, 2, 40, 1, 1, 64)]
+    layouts = [Layout(16, 4, 16), Layout(16, 8, 32), Layout(16, 2, 12, helpers=256, tile=64), Layout(16, 4, 8, items=3)]
+    layouts += [
+        Layout(16, 8, 48, 1, 4, 32),
+        Layout(16, 4, 48, 1, 2, 64),
+        Layout(16, 2, 48, 1, 1, 128),
+        Layout(16, 2, 40, 1, 1, 64),
+    ]
     layouts += [Layout(16, 8, 40, 2, 2, 32), Layout(16, 8, 16, 1, 3, 32), Layout(16, 16, 32, 1, 1, 64)]
     for layout in layouts:
         monkeypatch.setattr("quamba_lab.scans.folded_cuda.plan", lambda *a, _l=layout, **k: _l)

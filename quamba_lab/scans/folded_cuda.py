@@ -84,7 +84,8 @@ def _wide_layouts(shared: int) -> list[Layout]:
         for channels in (16, 24, 32, 40, 48):
             items = 1 if channels * 16 // lane_states % 32 == 0 else 2
             for teams in range(1, most + 1):
-                layout = Layout(16, lane_states, channels, items, teams, 32 if teams * items > 2 else 64)
+                helpers = 32 if teams * items > 2 else 128 if (lane_states, channels) == (2, 48) else 64
+                layout = Layout(16, lane_states, channels, items, teams, helpers)
                 if layout.integrating * teams <= 384 and layout.shared(aligned=False) <= shared:
                     found.append(layout)
     return found
@@ -106,7 +107,7 @@ def plan(b: int, d: int, n: int, g: int, *, taps: bool = False, processors: int 
         return Layout(16, 4, 16)
     few = -(-b * d // (4 * processors)) * 4  # rows of a multiprocessor, whole warps
     if few <= 12:
-        return Layout(16, 2, few, helpers=160, tile=64)
+        return Layout(16, 2, few, helpers=256, tile=64)
 
     def cost(layout: Layout) -> float:
         blocks = -(-(d // g) // layout.channels) * g * -(-b // layout.batch)
