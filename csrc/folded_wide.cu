@@ -27,9 +27,9 @@ struct Lanes {
   static __host__ __device__ constexpr int mask(int bit) { return bit == 0 ? 1 : 1 << (log2_of(W) + bit); }
 };
 
-__device__ __forceinline__ void copy_async(void *to, const void *from, int bytes) {  // 16 bytes, zeros beyond `bytes`
+__device__ __forceinline__ void copy_async(void *to, const void *from) {  // 16 bytes
   const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
 }
 
 }  // namespace
@@ -92,7 +92,13 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
         const signed char *at = tensor + from;
         if constexpr (!ALIGNED) at -= static_cast<unsigned>(reinterpret_cast<unsigned long long>(at)) & 15;
         const long long left = ALIGNED ? 16 : tensor + codes_end - at;
-        if (left > 0) copy_async(to + kind * ROWS * 16 * G, at, left < 16 ? static_cast<int>(left) : 16);
+        unsigned char *const place = to + kind * ROWS * 16 * G;
+        if (left >= 16) {
+          copy_async(place, at);
+        } else {
+#pragma unroll 1
+          for (int k = 0; k < left; ++k) place[k] = at[k];           // the last codes of the tensor
+        }
       };
       copy(0, x.u);
       copy(1, x.dt);
