@@ -1,17 +1,21 @@
 """The folded scan on a GPU: accuracy against FP64, layouts, taps, invariance, streams, graphs, compile, bad inputs."""
 
+import shutil
+import subprocess
 from dataclasses import replace
 
 import pytest
 import torch
 
 from quamba_lab import scans
+from quamba_lab.scans.build import CSRC
 from quamba_lab.scans.folded import folded, folded_taps
-from quamba_lab.scans.folded_cuda import Layout, _prepared, plan
+from quamba_lab.scans.folded_cuda import _TABLES, Layout, _prepared, plan
 from quamba_lab.scans.oracle import oracle_float64, quantize_state, to_half
 from quamba_lab.scans.types import ScanError, random_inputs
 
 gpu = pytest.mark.gpu
+NVCC = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
 
 
 def on_gpu(*sizes, **options):
@@ -52,6 +56,22 @@ def test_a_layout_fits_the_multiprocessor(sizes, n, shared):
     assert layout.integrating % 32 == layout.helpers % 32 == 0
     assert layout.threads <= 1024
     assert max(layout.shared(True), layout.shared(False)) <= (shared if n == 16 and layout.teams else 227 * 1024)
+
+
+if NVCC:  # where no CUDA compiler is present there is nothing to check
+
+    @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
+    @pytest.mark.parametrize("layout", [plan(1, 1536, 16, 1), plan(4, 1536, 16, 1), plan(16, 1536, 16, 1)])
+    def test_layouts_compile_ahead_of_time(arch, layout, tmp_path):
+        source = tmp_path / "all.cu"
+        kernel = layout.expression(aligned=False, taps=False)
+        source.write_text(
+            f'#include "{"folded_wide.cu" if layout.teams else "folded.cu"}"\n'
+            f"static_assert(Tables::kBytes == {_TABLES});\ntemplate __global__ void {kernel}(const Arguments);\n"
+        )
+        command = [NVCC, "-std=c++17", f"-arch={arch}", f"-I{CSRC}", "-cubin", "-o", str(tmp_path / "out"), str(source)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
 
 
 def test_a_layout_fills_the_gpu():
