@@ -29,7 +29,7 @@ __device__ __forceinline__ float ex2_now(float x) {
 // Both make a 16-byte shared load half as dear, measured.
 template <int P>
 struct Lanes {
-  static constexpr int W = 32 / P;                                // rows a warp
+  static constexpr int W = 32 / P;                                  // rows a warp
   static __device__ __forceinline__ int row(int lane) {
     return P == 1 ? lane : W == 1 ? 0 : (lane & 1) | (((lane >> 2) << 1) & (W - 1));
   }
@@ -46,11 +46,11 @@ template <int N, int S, int CB, int NB, int TT, int PT, bool ALIGNED, bool TAPS>
 __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arguments x) {
   constexpr int P = N / S, ROWS = CB * NB, RP = (ROWS + 7) / 8 * 8, T = ROWS * P;
   constexpr int R = ROWS * TT / 8 >= PT ? 8 : 4;                    // codes of u, dt and z that a thread takes at once
-  constexpr int kUnits = ROWS * (TT / R), kItems = (kUnits + PT - 1) / PT;      // of R codes of u, dt and z
+  constexpr int kUnits = ROWS * (TT / R), kItems = (kUnits + PT - 1) / PT;
   constexpr int kRuns = 2 * N * NB * TT;
   constexpr int RB = kRuns / 16 >= PT ? 16 : kRuns / 8 >= PT ? 8 : 4;
   constexpr int kWeightUnits = kRuns / RB, kWeightItems = (kWeightUnits + PT - 1) / PT;
-    constexpr int CHUNK = TT < 32 || S > 2 ? 16 : 32;                 // steps in one piece
+  constexpr int CHUNK = TT < 32 || S > 2 ? 16 : 32;                 // steps in one piece
   static_assert(S * P == N && CB <= Tables::kColumns && P <= 32 && T % 32 == 0 && PT % 32 == 0, "layout");
   static_assert(TT % CHUNK == 0 && TT % RB == 0, "tile");
   extern __shared__ __align__(16) unsigned char shared[];
@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
       for (int m = 0; m < kItems; ++m) {
         const int unit = tid + m * PT, row = unit % ROWS, c = row % CB, g = unit / ROWS * R;
         if (kUnits % PT != 0 && unit >= kUnits) break;
-        const long long from = at[m] + ahead.t0;                // only its low bits count, see take
+        const long long from = at[m] + ahead.t0;                      // only its low bits count, see take
         const Run<R> u = raw_u[m].take(x.u + from), dt = raw_dt[m].take(x.dt + from), z = raw_z[m].take(first_z + from);
         kept[(parity * kItems + m) * PT + tid] = make_uint4(u.w[0], z.w[0], u.w[R / 4 - 1], z.w[R / 4 - 1]);
         float4 *to = steps + g / 2 * RP + row;
@@ -272,7 +272,7 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
       const unsigned from_weights = static_cast<unsigned>(__cvta_generic_to_shared(weights));
       float4 two[TT / 2], BC[TT];
       float decay[TT][S], drive[TT][S], part[4];
-      asm volatile("" ::: "memory");                              // not before the barrier
+      asm volatile("" ::: "memory");                                // not before the barrier
 #pragma unroll
       for (int t = -AHEAD; t < TT; ++t) {
         if (t + AHEAD < TT) {
@@ -294,43 +294,43 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
           if (t % 4 == 3) store_shared(&parts[t / 4 * P * RP], part);
         }
       }
-      asm volatile("" ::: "memory");                              // nor after the next
+      asm volatile("" ::: "memory");                                // nor after the next
     } else {
 #pragma unroll 1
-    for (int chunk = 0; chunk < TT; chunk += CHUNK) {
-      float part[CHUNK];                                            // stored last: it would hold back later loads
+      for (int chunk = 0; chunk < TT; chunk += CHUNK) {
+        float part[CHUNK];                                            // stored last: it would hold back later loads
 #pragma unroll
-      for (int t = 0; t < CHUNK; ++t) {
-        const float4 two = steps[t / 2 * RP];
-        const float dt = t & 1 ? two.z : two.x, w = t & 1 ? two.w : two.y;
-        float B[S], C[S];
-        load_weights<S>(weights + t * 2 * N, B, C);
+        for (int t = 0; t < CHUNK; ++t) {
+          const float4 two = steps[t / 2 * RP];
+          const float dt = t & 1 ? two.z : two.x, w = t & 1 ? two.w : two.y;
+          float B[S], C[S];
+          load_weights<S>(weights + t * 2 * N, B, C);
 #pragma unroll
-        for (int i = 0; i < S; ++i) {
-          const float decay = ex2(__fmaf_rn(dt, rate[i], centre[i])), drive = __fmul_rn(w, B[i]);
-          h[i] = __fmaf_rn(decay, h[i], drive);
-          if constexpr (TAPS) {
-            const int time = at_tile.t0 + chunk + t, n = j * S + i;
-            if (time < length && c < count && n < x.states && at_tile.item + nb < x.batch) {
-              const long long per_step = static_cast<long long>(x.batch) * x.channels * length;
-              const long long at = (static_cast<long long>(at_tile.item + nb) * x.channels + channel) * length + time;
-              if (n == 0) x.taps[at] = dt;
-              float *tap = x.taps + per_step + at * x.states + n;
-              tap[0] = decay;
-              tap[per_step * x.states] = static_cast<float>(drive * (s_B * s_u));
-              tap[2 * per_step * x.states] = static_cast<float>(h[i] * (s_B * s_u));
+          for (int i = 0; i < S; ++i) {
+            const float decay = ex2(__fmaf_rn(dt, rate[i], centre[i])), drive = __fmul_rn(w, B[i]);
+            h[i] = __fmaf_rn(decay, h[i], drive);
+            if constexpr (TAPS) {
+              const int time = at_tile.t0 + chunk + t, n = j * S + i;
+              if (time < length && c < count && n < x.states && at_tile.item + nb < x.batch) {
+                const long long per_step = static_cast<long long>(x.batch) * x.channels * length;
+                const long long at = (static_cast<long long>(at_tile.item + nb) * x.channels + channel) * length + time;
+                if (n == 0) x.taps[at] = dt;
+                float *tap = x.taps + per_step + at * x.states + n;
+                tap[0] = decay;
+                tap[per_step * x.states] = static_cast<float>(drive * (s_B * s_u));
+                tap[2 * per_step * x.states] = static_cast<float>(h[i] * (s_B * s_u));
+              }
             }
           }
+          part[t] = contract<S>(h, C);
         }
-        part[t] = contract<S>(h, C);
-      }
 #pragma unroll
-      for (int t = 0; t < CHUNK; t += 4)
-        parts[t / 4 * P * RP] = make_float4(part[t], part[t + 1], part[t + 2], part[t + 3]);
-      steps += CHUNK / 2 * RP;
-      weights += CHUNK * 2 * N;
-      parts += CHUNK / 4 * P * RP;
-    }
+        for (int t = 0; t < CHUNK; t += 4)
+          parts[t / 4 * P * RP] = make_float4(part[t], part[t + 1], part[t + 2], part[t + 3]);
+        steps += CHUNK / 2 * RP;
+        weights += CHUNK * 2 * N;
+        parts += CHUNK / 4 * P * RP;
+      }
     }
     const int item = at_tile.item;
     if (at_tile.t0 + TT >= length) {                                // the item's last tile
