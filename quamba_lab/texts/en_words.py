@@ -61,6 +61,7 @@ WORDS: dict[str, str] = {
     "runs.notebook": "Notebook",
     "runs.status": "Run",
     "runs.seconds": "Seconds",
+    "runs.when": "Run: {when}.",
     "code": "Code",
     "download.svg": "Picture (SVG)",
     "download.png": "Picture (PNG)",

@@ -61,6 +61,7 @@ WORDS: dict[str, str] = {
     "runs.notebook": "笔记本",
     "runs.status": "运行情况",
     "runs.seconds": "秒",
+    "runs.when": "运行时间：{when}。",
     "code": "代码",
     "download.svg": "图片 (SVG)",
     "download.png": "图片 (PNG)",
