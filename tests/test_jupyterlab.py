@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from quamba_lab.sweep import notebooks as workbook
 
-pytest.importorskip("playwright.sync_api")
+expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 QUICK = {"limit": 4, "layers": [0, 7]}
@@ -118,15 +120,16 @@ def test_a_click_into_the_map_and_the_arrow_keys_choose_its_cell(page, lab):
     at = {"x": area["width"] * (left + wide * 0.5), "y": area["height"] * (top + tall * 0.25)}
     picture.click(position=at)
     page.wait_for_function(f"() => ({layer})() === '0'", timeout=20_000)
-    now = int(page.evaluate(token))
     length = picture.evaluate("node => JSON.parse(node.dataset.x).options.length")
-    assert abs(now - length // 2) <= 1
+    page.wait_for_function(f"() => Math.abs(({token})() - {length // 2}) <= 1", timeout=20_000)
+    now = int(page.evaluate(token))
     picture.focus()
     page.keyboard.press("ArrowDown")
     page.wait_for_function(f"() => ({layer})() === '7'", timeout=20_000)
     page.keyboard.press("ArrowRight")
     page.wait_for_function(f"() => ({token})() === '{now + 1}'", timeout=20_000)
-    assert section.locator("[data-key=text] .ql-chosen").get_attribute("title").startswith(f"token {now + 1}")
+    shown = section.locator("[data-key=text] .ql-chosen")  # drawn after the control has moved
+    expect(shown).to_have_attribute("title", re.compile(rf"token {now + 1}\b"), timeout=20_000)
     assert page.errors == []
 
 
