@@ -138,12 +138,6 @@ struct Cursor {
 
 // B and C of a step in shared memory: for each lane of a channel its S values of B, then its S values of C.
 template <int S>
-__device__ __forceinline__ void store_weights(float *step, int n, float B, float C) {
-  step[n / S * 2 * S + n % S] = B;
-  step[n / S * 2 * S + n % S + S] = C;
-}
-
-template <int S>
 __device__ __forceinline__ void load_weights(const float *at, float (&B)[S], float (&C)[S]) {
   float w[2 * S];
 #pragma unroll
@@ -350,24 +344,6 @@ __device__ __forceinline__ void store_state(const Arguments &x, long long at, fl
     static_cast<signed char *>(x.last_state)[at] = static_cast<signed char>(fmin(fmax(whole, -128.0), 127.0));
   } else {
     static_cast<float *>(x.last_state)[at] = static_cast<float>(value);
-  }
-}
-
-// [steps][CB] halves in shared memory to rows of y: 16 bytes a thread where y allows it.
-template <int TT, int CB, int T>
-__device__ __forceinline__ void store_rows(const unsigned short *from, unsigned short *y, int todo, int count,
-                                           int channels, bool wide, int tid) {
-  constexpr int kRow = CB / 8 > 0 ? CB / 8 : 1;
-  if (CB % 8 == 0 && wide) {
-#pragma unroll
-    for (int k = tid; k < TT * kRow; k += T)
-      if (k / kRow < todo)
-        *reinterpret_cast<uint4 *>(y + static_cast<long long>(k / kRow) * channels + k % kRow * 8) =
-            *reinterpret_cast<const uint4 *>(from + k * 8);
-  } else {
-#pragma unroll 1
-    for (int k = tid; k < todo * CB; k += T)
-      if (k % CB < count) y[static_cast<long long>(k / CB) * channels + k % CB] = from[k];
   }
 }
 

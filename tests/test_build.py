@@ -16,7 +16,7 @@ import torch
 from quamba_lab import scans
 from quamba_lab.scans import build
 
-NVCC = shutil.which("nvcc")
+NVCC = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
 SUM = 'extern "C" int add(int a, int b) { return a + b + EXTRA; }\n'
 
 

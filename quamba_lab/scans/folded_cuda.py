@@ -91,23 +91,38 @@ def _wide_layouts(shared: int) -> list[Layout]:
     return found
 
 
-# Cycles of a step of a warp with that many states a lane when one, two or three of them share a scheduler, measured on
-# an H200 (docs/folded.md).
+def _fitting(layouts: list[Layout], n: int, shared: int) -> Layout:
+    """The first that fits into so many bytes of shared memory."""
+    for layout in layouts:
+        if layout.shared(aligned=False) <= shared:
+            return layout
+    raise ScanError(
+        f"folded needs {layouts[-1].shared(aligned=False)} bytes of shared memory a block for n = {n}, and the GPU has "
+        f"{shared}: choose torch_int8, or move the inputs to the CPU"
+    )
+
+
+# Cycles of a step of a warp with that many states a lane when one, two or three of them share a scheduler: with three
+# as measured on an H200 (docs/folded.md), with fewer estimated from its bare loop.
 _CYCLES = {2: (42, 36, 33), 4: (68, 59, 55), 8: (112, 97, 90)}
 
 
 @lru_cache(maxsize=4096)
 def plan(b: int, d: int, n: int, g: int, *, taps: bool = False, processors: int = 132, shared: int = 232448) -> Layout:
-    """The layout for a problem on a GPU of so many multiprocessors with so many bytes of shared memory a block."""
+    """The layout for a problem on a GPU of so many multiprocessors with so many bytes of shared memory a block.
+
+    Raises :class:`ScanError` where no layout fits into them: n above 64 on a small GPU.
+    """
     states = max(4, 1 << (n - 1).bit_length())
+    few = -(-b * d // (4 * processors)) * 4  # rows of a multiprocessor, whole warps
     if states != 16:
         lane_states = min(states, 4 if states < 32 else 8)
-        return Layout(states, lane_states, min(32, max(4, 64 * lane_states // states)), tile=16)
+        return _fitting([Layout(states, lane_states, min(32, max(4, 64 * lane_states // states)), tile=16)], n, shared)
     if taps:
-        return Layout(16, 4, 16)
-    few = -(-b * d // (4 * processors)) * 4  # rows of a multiprocessor, whole warps
+        return _fitting([Layout(16, 4, 16), Layout(16, 4, 16, tile=16)], n, shared)
     if few <= 12:
-        return Layout(16, 2, few, helpers=256, tile=64)
+        tiles = ((64, 256), (32, 256), (16, 128))
+        return _fitting([Layout(16, 2, few, helpers=helpers, tile=tile) for tile, helpers in tiles], n, shared)
 
     def cost(layout: Layout) -> float:
         blocks = -(-(d // g) // layout.channels) * g * -(-b // layout.batch)
