@@ -1,4 +1,4 @@
-// The `folded` scan on the GPU: folded.h's formulas, sequential in time, a block for NB items of CB channels.
+// The `folded` scan on the GPU for any n, and with taps: sequential in time, a block for NB items of CB channels.
 //
 // The first T = CB NB P threads integrate: P = N / S lanes share a row (an item's channel) and hold S of its N states
 // (n padded to a power of two) in registers.  The last PT threads prepare and finish: a tile of TT steps ahead, codes
@@ -9,21 +9,6 @@
 using namespace folded;
 
 namespace {
-
-__device__ __forceinline__ float4 load_shared(unsigned at) {
-  float4 v;
-  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(at));
-  return v;
-}
-__device__ __forceinline__ void store_shared(float4 *to, const float (&v)[4]) {
-  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
-               "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3]));
-}
-__device__ __forceinline__ float ex2_now(float x) {
-  float y;
-  asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 // Lanes of a warp: neighbours share a j (so B and C are read by pairs), lanes two apart share a row (so dt is).
 // Both make a 16-byte shared load half as dear, measured.
@@ -50,23 +35,22 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
   constexpr int kRuns = 2 * N * NB * TT;
   constexpr int RB = kRuns / 16 >= PT ? 16 : kRuns / 8 >= PT ? 8 : 4;
   constexpr int kWeightUnits = kRuns / RB, kWeightItems = (kWeightUnits + PT - 1) / PT;
-  constexpr int CHUNK = TT < 32 || S > 2 ? 16 : 32;                 // steps in one piece
-  static_assert(S * P == N && CB <= Tables::kColumns && P <= 32 && T % 32 == 0 && PT % 32 == 0, "layout");
+  constexpr int CHUNK = 16;                                         // steps in one piece
+  using Lookup = Tables<CB, N, false>;
+  static_assert(S * P == N && P <= 32 && T % 32 == 0 && PT % 32 == 0, "layout");
   static_assert(TT % CHUNK == 0 && TT % RB == 0, "tile");
   extern __shared__ __align__(16) unsigned char shared[];
-  const Tables tables{shared};
-  float4 *all_steps = reinterpret_cast<float4 *>(shared + Tables::kBytes);             // [2][TT / 2][RP] {dt, w} x 2
+  take_turn(x);
+  const Lookup tables{shared};
+  float4 *all_steps = reinterpret_cast<float4 *>(shared + Lookup::kBytes);             // [2][TT / 2][RP] {dt, w} x 2
   float4 *all_parts = all_steps + TT * RP;                                             // [2][TT / 4][P][RP] four steps
   uint4 *kept = reinterpret_cast<uint4 *>(all_parts + 2 * (TT / 4) * P * RP);          // [2][kItems][PT] codes of u, z
   float *all_weights = reinterpret_cast<float *>(kept + 2 * kItems * PT);              // [2][NB][TT][P][B S, C S]
-  float *skips = all_weights + 2 * NB * TT * 2 * N;                                    // [CB]
 
   const bool integrates = threadIdx.x < T;
   const int tid = integrates ? threadIdx.x : threadIdx.x - T;
-  const int per_group = x.channels / x.groups, blocks_of_group = (per_group + CB - 1) / CB;
-  const int group = blockIdx.x / blocks_of_group, in_group = blockIdx.x % blocks_of_group * CB;
-  const int first_channel = group * per_group + in_group;
-  const int count = min(CB, per_group - in_group);
+  const int group = blockIdx.z, first_channel = group * x.group_channels + blockIdx.x * CB;
+  const int count = min(CB, x.group_channels - static_cast<int>(blockIdx.x) * CB);
   const int length = x.length, tiles = (length + TT - 1) / TT;
   const int first_item = blockIdx.y * NB, stride = gridDim.y * NB;
   const int total = (x.batch - first_item + stride - 1) / stride * tiles;
@@ -122,20 +106,12 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
     for (int m = 0; m < kWeightItems; ++m)
       weight_at[m] += static_cast<long long>(stride) * x.groups * x.states * length;
   };
-  if (!integrates) fetch();
-
-  // What integrating threads need of their channel; the others work on the tables meanwhile.
-  const int lane = tid & 31, row = tid / 32 * Lanes<P>::W + Lanes<P>::row(lane), j = Lanes<P>::part(lane);
-  const int c = row % CB, nb = row / CB, channel = first_channel + min(c, count - 1);
-  float rate[S], centre[S], h[S];
-  const bool plain = tables.begin<T + PT>(x, CB, first_channel, count);
-  if (integrates) {
-#pragma unroll
-    for (int i = 0; i < S; ++i) rate[i] = load_rate(x, channel, j * S + i);
-  } else {
-    for (int k = tid; k < CB; k += PT) skips[k] = load_skip(x, first_channel + min(k, count - 1), s_B, s_C);
-  }
-  tables.build_steps<CB, T + PT>(x, plain);
+  const bool plain = tables.template begin<T + PT>(x, first_channel, count, [&] {
+    if (!integrates) fetch();
+  });
+  tables.template build_steps<T + PT>(x, threadIdx.x, plain);
+  __syncthreads();
+  tables.template build_centres<T + PT>(threadIdx.x);
 
   if (!integrates) {
     // ------------------------------------------------------------------------------------------------------- prepare
@@ -156,8 +132,8 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
           float step[2], code_u[2];
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
-            step[i] = tables.look_up(dt.w[(k + i) / 4] ^ 0x80808080u, Tables::step_column(c), (k + i) & 3);
-            code_u[i] = code(u.w[(k + i) / 4], (k + i) & 3);
+            step[i] = tables.look_up(dt.w[(k + i) / 4] ^ 0x80808080u, Lookup::step_column(c), (k + i) & 3);
+            code_u[i] = code(u.w[(k + i) / 4], (k + i) & 3, x.exponent);
           }
           if (tail)
 #pragma unroll
@@ -174,10 +150,10 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
         float *to = all_weights + ((parity * NB + unit / (2 * N) % NB) * TT + unit / (2 * N * NB) * RB) * 2 * N +
                     n / S * 2 * S + is_C * S + n % S;
 #pragma unroll
-        for (int k = 0; k < RB; ++k) to[k * 2 * N] = code(r.w[k / 4], k % 4);
+        for (int k = 0; k < RB; ++k) to[k * 2 * N] = code(r.w[k / 4], k % 4, x.exponent);
       }
     };
-    const unsigned gate_column = Tables::gate_column();
+    const unsigned gate_column = Lookup::gate_column();
     auto finish = [&](int parity) {
 #pragma unroll 1
       for (int m = 0; m < kItems; ++m) {
@@ -188,7 +164,7 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
         const uint4 codes = kept[(parity * kItems + m) * PT + tid];
         unsigned short *y = static_cast<unsigned short *>(x.y) + first_channel + c +
                             (static_cast<long long>(item) * length + behind.t0 + g) * x.channels;
-        const float skip_u = skips[c];
+        const float skip_u = tables.skips()[c];
 #pragma unroll
         for (int k = 0; k < R; k += 4) {
           float4 part[P];
@@ -206,7 +182,7 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
             const float gate_z = tables.look_up(word_z ^ 0x80808080u, gate_column, i);
-            const float bracket = __fmaf_rn(skip_u, code(word_u, i), sums[i]), result = __fmul_rn(bracket, gate_z);
+            const float bracket = __fmaf_rn(skip_u, code(word_u, i, x.exponent), sums[i]), result = __fmul_rn(bracket, gate_z);
             if (k + i < left) *y = to_half(result);
             y += x.channels;
             if constexpr (TAPS) {
@@ -230,7 +206,7 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
 #pragma unroll 1
     for (int tile = 0; tile < total; ++tile) {
       if (tile == 0) {
-        tables.build_gates<PT>(x, tid);                             // no tile is finished yet: nobody waits for them
+        tables.template build_gates<PT>(x, tid);                             // no tile is finished yet: nobody waits for them
       } else {
         finish((tile - 1) & 1);
         behind.next(TT, length, stride);
@@ -247,100 +223,74 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
   }
 
   // --------------------------------------------------------------------------------------------------------- integrate
-#pragma unroll
-  for (int i = 0; i < S; ++i) centre[i] = tables.centre(c, rate[i]);
+  const int lane = tid & 31, row = tid / 32 * Lanes<P>::W + Lanes<P>::row(lane), j = Lanes<P>::part(lane);
+  const int c = row % CB, nb = row / CB, channel = first_channel + min(c, count - 1);
+  const double unit = s_B * s_u;
+  float rate[S], centre[S], h[S];
   Cursor at_tile{first_item, 0};
+  auto real = [&](int i) { return c < count && j * S + i < x.states && at_tile.item + nb < x.batch; };
   auto state_at = [&](int i) {
     return (static_cast<long long>(at_tile.item + nb) * x.channels + channel) * x.states + j * S + i;
   };
   auto start = [&] {
 #pragma unroll
     for (int i = 0; i < S; ++i)
-      h[i] = j * S + i < x.states && at_tile.item + nb < x.batch ? load_state(x, state_at(i), 1.0 / (s_B * s_u)) : 0.0f;
+      h[i] = x.initial && real(i) ? static_cast<float>(x.initial[state_at(i)] * (1.0 / unit)) : 0.0f;
   };
   start();
   __syncthreads();
+#pragma unroll
+  for (int i = 0; i < S; ++i) {
+    rate[i] = tables.rates()[c * N + j * S + i];
+    centre[i] = tables.centres()[c * N + j * S + i];
+  }
 #pragma unroll 1
   for (int tile = 0; tile < total; ++tile) {
     const float4 *steps = all_steps + (tile & 1) * (TT / 2 * RP) + row;
     const float *weights = all_weights + ((tile & 1) * NB + nb) * TT * 2 * N + j * 2 * S;
     float4 *parts = all_parts + (tile & 1) * (TT / 4 * P * RP) + j * RP + (row ^ ((j & 1) << 2));
-    if constexpr (S == 2 && !TAPS) {
-      // Often one warp a scheduler: nobody covers for it, so loads run AHEAD of their use and exponentials SOON.
-      constexpr int AHEAD = 12, SOON = 4;
-      const unsigned from_steps = static_cast<unsigned>(__cvta_generic_to_shared(steps));
-      const unsigned from_weights = static_cast<unsigned>(__cvta_generic_to_shared(weights));
-      float4 two[TT / 2], BC[TT];
-      float decay[TT][S], drive[TT][S], part[4];
-      asm volatile("" ::: "memory");                                // not before the barrier
-#pragma unroll
-      for (int t = -AHEAD; t < TT; ++t) {
-        if (t + AHEAD < TT) {
-          if ((t + AHEAD) % 2 == 0) two[(t + AHEAD) / 2] = load_shared(from_steps + (t + AHEAD) / 2 * RP * 16);
-          BC[t + AHEAD] = load_shared(from_weights + (t + AHEAD) * 2 * N * 4);
-        }
-        if (t + SOON >= 0 && t + SOON < TT) {
-          const int k = t + SOON;
-          const float dt = k & 1 ? two[k / 2].z : two[k / 2].x, w = k & 1 ? two[k / 2].w : two[k / 2].y;
-          decay[k][0] = ex2_now(__fmaf_rn(dt, rate[0], centre[0]));
-          decay[k][1] = ex2_now(__fmaf_rn(dt, rate[1], centre[1]));
-          drive[k][0] = __fmul_rn(w, BC[k].x);
-          drive[k][1] = __fmul_rn(w, BC[k].y);
-        }
-        if (t >= 0) {
-#pragma unroll
-          for (int i = 0; i < S; ++i) h[i] = __fmaf_rn(decay[t][i], h[i], drive[t][i]);
-          part[t % 4] = __fmaf_rn(h[1], BC[t].w, __fmul_rn(h[0], BC[t].z));
-          if (t % 4 == 3) store_shared(&parts[t / 4 * P * RP], part);
-        }
-      }
-      asm volatile("" ::: "memory");                                // nor after the next
-    } else {
 #pragma unroll 1
-      for (int chunk = 0; chunk < TT; chunk += CHUNK) {
-        float part[CHUNK];                                            // stored last: it would hold back later loads
+    for (int chunk = 0; chunk < TT; chunk += CHUNK) {
+      float part[CHUNK];                                            // stored last: it would hold back later loads
 #pragma unroll
-        for (int t = 0; t < CHUNK; ++t) {
-          const float4 two = steps[t / 2 * RP];
-          const float dt = t & 1 ? two.z : two.x, w = t & 1 ? two.w : two.y;
-          float B[S], C[S];
-          load_weights<S>(weights + t * 2 * N, B, C);
+      for (int t = 0; t < CHUNK; ++t) {
+        const float4 two = steps[t / 2 * RP];
+        const float dt = t & 1 ? two.z : two.x, w = t & 1 ? two.w : two.y;
+        float B[S], C[S];
+        load_weights<S>(weights + t * 2 * N, B, C);
 #pragma unroll
-          for (int i = 0; i < S; ++i) {
-            const float decay = ex2(__fmaf_rn(dt, rate[i], centre[i])), drive = __fmul_rn(w, B[i]);
-            h[i] = __fmaf_rn(decay, h[i], drive);
-            if constexpr (TAPS) {
-              const int time = at_tile.t0 + chunk + t, n = j * S + i;
-              if (time < length && c < count && n < x.states && at_tile.item + nb < x.batch) {
-                const long long per_step = static_cast<long long>(x.batch) * x.channels * length;
-                const long long at = (static_cast<long long>(at_tile.item + nb) * x.channels + channel) * length + time;
-                if (n == 0) x.taps[at] = dt;
-                float *tap = x.taps + per_step + at * x.states + n;
-                tap[0] = decay;
-                tap[per_step * x.states] = static_cast<float>(drive * (s_B * s_u));
-                tap[2 * per_step * x.states] = static_cast<float>(h[i] * (s_B * s_u));
-              }
+        for (int i = 0; i < S; ++i) {
+          const float decay = ex2(__fmaf_rn(dt, rate[i], centre[i])), drive = __fmul_rn(w, B[i]);
+          h[i] = __fmaf_rn(decay, h[i], drive);
+          if constexpr (TAPS) {
+            const int time = at_tile.t0 + chunk + t, n = j * S + i;
+            if (time < length && real(i)) {
+              const long long per_step = static_cast<long long>(x.batch) * x.channels * length;
+              const long long at = (static_cast<long long>(at_tile.item + nb) * x.channels + channel) * length + time;
+              if (n == 0) x.taps[at] = dt;
+              float *tap = x.taps + per_step + at * x.states + n;
+              tap[0] = decay;
+              tap[per_step * x.states] = static_cast<float>(drive * unit);
+              tap[2 * per_step * x.states] = static_cast<float>(h[i] * unit);
             }
           }
-          part[t] = contract<S>(h, C);
         }
-#pragma unroll
-        for (int t = 0; t < CHUNK; t += 4)
-          parts[t / 4 * P * RP] = make_float4(part[t], part[t + 1], part[t + 2], part[t + 3]);
-        steps += CHUNK / 2 * RP;
-        weights += CHUNK * 2 * N;
-        parts += CHUNK / 4 * P * RP;
+        part[t] = contract<S>(h, C);
       }
+#pragma unroll
+      for (int t = 0; t < CHUNK; t += 4)
+        parts[t / 4 * P * RP] = make_float4(part[t], part[t + 1], part[t + 2], part[t + 3]);
+      steps += CHUNK / 2 * RP;
+      weights += CHUNK * 2 * N;
+      parts += CHUNK / 4 * P * RP;
     }
-    const int item = at_tile.item;
     if (at_tile.t0 + TT >= length) {                                // the item's last tile
-      if (x.last_state && c < count && item + nb < x.batch) {
+      if (x.last_state)
 #pragma unroll
         for (int i = 0; i < S; ++i)
-          if (j * S + i < x.states) store_state(x, state_at(i), h[i], s_B * s_u);
-      }
+          if (real(i)) store_state(x, state_at(i), h[i], unit);
       at_tile.next(TT, length, stride);
-      start();
+      if (tile + 1 < total) start();
     } else {
       at_tile.t0 += TT;
     }

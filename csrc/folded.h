@@ -28,8 +28,8 @@ FOLDED_FN double step_size(double x, bool softplus) {
   return x > 0.0 ? x + log1p(exp(-x)) : log1p(exp(x));
 }
 
-// A log2(e) from the value of A_log.
-FOLDED_FN double decay_rate(double a_log) { return -exp(a_log) * 1.4426950408889634074; }
+// A log2(e) from exp(A_log) = -A.
+FOLDED_FN double decay_rate(double minus_A) { return -minus_A * 1.4426950408889634074; }
 
 // What the bracket is multiplied by: silu(z) with all three scales of the contraction.
 FOLDED_FN double gate(double z, double s_B, double s_C, double s_u) {

@@ -11,7 +11,8 @@ struct Arguments {
   const float *initial;                                           // (b, d, n) in real units; null: zero
   void *y, *last_state;                                           // half (b, l, d); float or int8 (b, d, n)
   float *taps;                                                    // of the tapped build, see folded.cu
-  int batch, channels, length, states, groups, softplus;
+  int batch, channels, length, states, groups, group_channels, softplus;
+  unsigned exponent;
 };
 
 __host__ __device__ constexpr int log2_of(int v) { return v <= 1 ? 0 : 1 + log2_of(v / 2); }
@@ -19,14 +20,23 @@ __host__ __device__ constexpr int log2_of(int v) { return v <= 1 ? 0 : 1 + log2_
 constexpr float kMagic = 8388608.0f + 128.0f;                     // 0x4B0000qq is 2^23 + q; q is biased by 128
 
 // Byte k of a word of biased codes: a byte permute and an exact sum.  A conversion would use the pipe of ex2.
-__device__ __forceinline__ float code(unsigned biased, unsigned k) {
-  return __fadd_rn(__uint_as_float(__byte_perm(biased, 0x4B000000u, 0x7440 | k)), -kMagic);
+// `exponent`: 0x4B000000, from a register: an instruction has room for one constant, and k takes it.
+__device__ __forceinline__ float code(unsigned biased, unsigned k, unsigned exponent) {
+  return __fadd_rn(__uint_as_float(__byte_perm(biased, exponent, 0x7440 | k)), -kMagic);
 }
 
 __device__ __forceinline__ float ex2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+
+// Whichever: left alone, the compiler makes of a pair of these three moves under a predicate.
+__device__ __forceinline__ float either(bool first, float a, float b) {
+  float chosen;
+  asm("{\n.reg .pred p;\nsetp.ne.u32 p, %3, 0;\nselp.f32 %0, %1, %2, p;\n}"
+      : "=f"(chosen) : "f"(a), "f"(b), "r"(unsigned(first)));
+  return chosen;
 }
 
 __device__ __forceinline__ unsigned short to_half(float x) {
@@ -38,6 +48,53 @@ __device__ __forceinline__ unsigned short to_half(float x) {
 template <int T>
 __device__ __forceinline__ void barrier(int id) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "n"(T) : "memory");
+}
+template <int T>
+__device__ __forceinline__ void arrive(int id) {                  // and do not wait
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "n"(T) : "memory");
+}
+
+// A signal in shared memory: so many arrivals make a phase, whose end others wait for without arriving.
+__device__ __forceinline__ void signal_init(unsigned at, unsigned count) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");
+}
+__device__ __forceinline__ void signal_arrive(unsigned at) {
+  asm volatile("{\n.reg .b64 phase;\nmbarrier.arrive.shared.b64 phase, [%0];\n}" ::"r"(at) : "memory");
+}
+__device__ __forceinline__ bool signal_over(unsigned at, unsigned parity) {  // whether that phase has ended, now
+  unsigned over;
+  asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+               : "=r"(over) : "r"(at), "r"(parity) : "memory");
+  return over;
+}
+__device__ __forceinline__ void signal_wait(unsigned at, unsigned parity) {
+  unsigned over;
+  do {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(over) : "r"(at), "r"(parity) : "memory");
+#else
+    asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(over) : "r"(at), "r"(parity) : "memory");
+#endif
+  } while (!over);
+}
+
+__device__ __forceinline__ unsigned shared_address(const void *p) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+__device__ __forceinline__ void copy_async(void *to, const void *from) {  // 16 bytes of global memory to shared memory
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
+}
+
+// First thing in a kernel: the stream's next kernel may be made ready beside this one, which itself has been made ready
+// beside the last one, whose results are there from here on (programmatic dependent launch).  Meanwhile the parameters
+// come into the constant cache: what is asked of them later does not wait.
+__device__ __forceinline__ void take_turn(const Arguments &x) {
+  asm volatile("" ::"l"(x.u), "l"(x.s_u), "l"(x.initial), "r"(x.batch), "r"(x.exponent));
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 // ---------------------------------------------------------------------------------------------------------- loading
@@ -60,6 +117,47 @@ __device__ __forceinline__ Run<R> load_granule(const signed char *at) {
     r.w[0] = *reinterpret_cast<const unsigned *>(at);
   }
   return r;
+}
+
+template <int R>
+__device__ __forceinline__ void move_granule(void *to, const void *from) {
+  if constexpr (R == 16) *static_cast<uint4 *>(to) = *static_cast<const uint4 *>(from);
+  else *static_cast<uint2 *>(to) = *static_cast<const uint2 *>(from);
+}
+
+// The 16 bytes at `from`, or of those around it that begin at a multiple of 16, as far as they lie before `end`.
+template <bool ALIGNED>
+__device__ __forceinline__ void copy_granule(unsigned char *to, const signed char *from, const signed char *end) {
+  if constexpr (!ALIGNED) from -= static_cast<unsigned>(reinterpret_cast<unsigned long long>(from)) & 15;
+  if (ALIGNED || end - from >= 16) {
+    copy_async(to, from);
+  } else {
+#pragma unroll 1
+    for (int k = 0; k < end - from; ++k) to[k] = from[k];             // the last codes of the tensor
+  }
+}
+
+// R codes at an address in shared memory.
+template <int R>
+__device__ __forceinline__ void read_codes(Run<R> &r, const unsigned char *at) {
+  constexpr int kPiece = R < 16 ? R : 16;
+#pragma unroll
+  for (int k = 0; k < R; k += kPiece) {
+    const Run<kPiece> piece = load_granule<kPiece>(reinterpret_cast<const signed char *>(at + k));
+#pragma unroll
+    for (int j = 0; j < kPiece / 4; ++j) r.w[k / 4 + j] = piece.w[j];
+  }
+}
+
+// R codes that begin `shift` bytes after an address in shared memory.
+template <int R>
+__device__ __forceinline__ void read_shifted(Run<R> &r, const unsigned char *at, unsigned shift) {
+  const unsigned *words = reinterpret_cast<const unsigned *>(at + (shift & 12));
+  unsigned w[R / 4 + 1];
+#pragma unroll
+  for (int k = 0; k <= R / 4; ++k) w[k] = words[k];
+#pragma unroll
+  for (int k = 0; k < R / 4; ++k) r.w[k] = __funnelshift_r(w[k], w[k + 1], 8 * (shift & 3));
 }
 
 // R bytes of [first, end), 0 outside.
@@ -149,6 +247,16 @@ __device__ __forceinline__ void load_weights(const float *at, float (&B)[S], flo
   for (int i = 0; i < S; ++i) { B[i] = w[i]; C[i] = w[S + i]; }
 }
 
+// Code k of V states in turn, as floats side by side.
+template <int V, int R>
+__device__ __forceinline__ void store_codes(float *to, const Run<R> (&r)[V], int k, unsigned exponent) {
+  float v[V];
+#pragma unroll
+  for (int i = 0; i < V; ++i) v[i] = code(r[i].w[k / 4], k % 4, exponent);
+  if constexpr (V == 4) *reinterpret_cast<float4 *>(to) = make_float4(v[0], v[1], v[2], v[3]);
+  else *reinterpret_cast<float2 *>(to) = make_float2(v[0], v[1]);
+}
+
 // ------------------------------------------------------------------------------------------------------------ tables
 
 // FP64 to FP32, to nearest, in integer arithmetic: the conversion unit shares its pipe with ex2.  From 2^-126 up.
@@ -208,93 +316,168 @@ __device__ const float kEx2Errors[80] = {
 constexpr int kProbes = 5;                                        // codes of dt that stand for all: 88, 108, ... 168
 __device__ __forceinline__ unsigned probe_code(int k) { return 88u + 20u * k; }
 
-// A table in shared memory, 256 bytes for each code of dt or z as it stands in memory (two's complement): the steps of
-// up to 48 channels, then 16 copies of the gate, one for every second lane.  Beside it what it is made from.
+// Tables in shared memory for CB channels of N states.
+//
+// By code of dt or z as it stands in memory (two's complement), 256 bytes for each code: the steps of up to 48 channels,
+// then 16 copies of the gate, one for every second lane.  Beside it what that is made from, and of each channel its
+// rates, their centres and its skip.
+//
+// WHOLE: the table stands at the second 65536 bytes of shared memory, so that a byte permute makes a whole address; what
+// else fits before it goes there.  Smaller GPUs lack the room.
+template <int CB, int N, bool WHOLE>
 struct Tables {
-  static constexpr int kColumns = 48, kErrors = 80;
-  static constexpr int kBytes = 65536 + sizeof(Logs) + 32 * 8 + kErrors * 4 + 2 * kColumns * 8;
+  static constexpr int kErrors = 80, kStates = CB * N, kBiases = (CB + 31) / 32 * 32;
+  static constexpr int kBytes = (65536 + sizeof(Logs) + (32 + 2 * CB) * 8 + (kErrors + 2 * kStates + CB) * 4 + 15) / 16 * 16;
+  static_assert(CB <= 48, "steps and gates side by side");
   unsigned char *bytes;
-  __device__ __forceinline__ float *steps(unsigned q) const {       // q: the code plus 128
+
+  __device__ __forceinline__ float *steps(unsigned q) const {         // q: the code plus 128
     return reinterpret_cast<float *>(bytes) + (q ^ 128) * 64;
   }
   __device__ __forceinline__ Log *logs() const { return reinterpret_cast<Log *>(bytes + 65536); }
-  __device__ __forceinline__ double *powers() const { return reinterpret_cast<double *>(bytes + 65536 + sizeof(Logs)); }
-  __device__ __forceinline__ float *errors() const { return reinterpret_cast<float *>(powers() + 32); }
-  __device__ __forceinline__ double *biases() const { return reinterpret_cast<double *>(errors() + kErrors); }
+  __device__ __forceinline__ double *powers() const { return reinterpret_cast<double *>(logs() + 128); }
+  __device__ __forceinline__ double *biases() const { return powers() + 32; }  // [CB] bias, [CB] exp(bias)
+  __device__ __forceinline__ float *errors() const { return reinterpret_cast<float *>(biases() + 2 * CB); }
+  __device__ __forceinline__ float *rates() const { return errors() + kErrors; }                      // [CB][N]
+  __device__ __forceinline__ float *centres() const { return rates() + kStates; }                     // [CB][N]
+  __device__ __forceinline__ float *skips() const { return centres() + kStates; }                     // [CB]
 
-  // Byte k of a word, as the row of the table, over the offset of a column: an address in one instruction.
-  __device__ __forceinline__ float look_up(unsigned word, unsigned column, unsigned k) const {
-    return *reinterpret_cast<const float *>(bytes + __byte_perm(word, column, 0x7604 | k << 4));
+  static __device__ __forceinline__ unsigned char *place(unsigned char *shared) {
+    return WHOLE ? shared + (65536 - shared_address(shared)) : shared;
   }
-  static __device__ __forceinline__ unsigned step_column(int channel) { return 4 * channel; }
-  static __device__ __forceinline__ unsigned gate_column() { return 4 * (kColumns + threadIdx.x % 16); }
 
-  // By T threads of which this is number t; a barrier follows.
+  // Byte k of a word, as the row of the table, over a column: an address in one instruction.
+  __device__ __forceinline__ float look_up(unsigned word, unsigned column, unsigned k) const {
+    const unsigned at = __byte_perm(word, column, 0x7604 | k << 4);
+    if constexpr (WHOLE) return *static_cast<const float *>(__cvta_shared_to_generic(at));
+    else return *reinterpret_cast<const float *>(bytes + at);
+  }
+  static __device__ __forceinline__ unsigned step_column(int channel) { return (WHOLE ? 65536 : 0) + 4 * channel; }
+  static __device__ __forceinline__ unsigned gate_column() { return step_column(48 + threadIdx.x % 16); }
+
+  // What the steps are made from, rates and skips: by all T threads of the block, which ask for all that they need of
+  // global memory before they wait for any of it.  Returns whether some step has to be computed the plain way; a
+  // barrier of the block is inside.  `meanwhile` is done while that memory answers.
+  template <int T, class Meanwhile>
+  __device__ __forceinline__ bool begin(const Arguments &x, int first_channel, int count, Meanwhile meanwhile) const {
+    constexpr int kTasks = 32 + kBiases + kStates, kEach = (kTasks + T - 1) / T, kCopies = (128 + kErrors + T - 1) / T;
+    const int from_last = T - 1 - static_cast<int>(threadIdx.x);
+    int codes[kEach];
+    Log log[kCopies];
+    float error[kCopies];
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int c = static_cast<int>(threadIdx.x) + i * T - 32, k = c - kBiases;
+      codes[i] = 0;
+      if (k >= 0) {
+        if (k < kStates && k % N < x.states)
+          codes[i] = x.A_log[static_cast<long long>(first_channel + min(k / N, count - 1)) * x.states + k % N];
+      } else if (c >= 0 && c < CB && x.bias) {
+        codes[i] = x.bias[first_channel + min(c, count - 1)];
+      }
+    }
+    const float s_dt = *x.s_dt, s_A = *x.s_A, s_bias = x.bias ? *x.s_bias : 0.0f;
+    const float s_B = *x.s_B, s_C = *x.s_C, s_D = x.D ? *x.s_D : 0.0f;
+    const int D = x.D && from_last < CB ? x.D[first_channel + min(from_last, count - 1)] : 0;
+#pragma unroll
+    for (int i = 0; i < kCopies; ++i) {
+      const int k = from_last + i * T;
+      if (k < 128) log[i] = kLogs.at[k];
+      else if (k < 128 + kErrors) error[i] = kEx2Errors[k - 128];
+    }
+    meanwhile();
+    bool plain = !x.softplus || s_dt > 2.0f;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int task = static_cast<int>(threadIdx.x) + i * T, c = task - 32, k = c - kBiases;
+      const double scale = task < 32 ? s_dt : k < 0 ? s_bias : s_A;
+      const double exponent = (task < 16 ? 16 * (task - 8) : task < 32 ? task - 16 : codes[i]) * scale;
+      const double power = exp(exponent);
+      if (task < 32) {
+        powers()[task] = power;
+      } else if (k >= 0) {
+        if (k < kStates) rates()[k] = k % N < x.states ? static_cast<float>(decay_rate(power)) : 0.0f;
+      } else if (c < CB) {
+        plain |= exponent > 300.0;
+        biases()[c] = exponent;
+        biases()[CB + c] = power;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kCopies; ++i) {
+      const int k = from_last + i * T;
+      if (k < 128) logs()[k] = log[i];
+      else if (k < 128 + kErrors) errors()[k - 128] = error[i];
+    }
+    if (from_last < CB)
+      skips()[from_last] = x.D ? static_cast<float>(skip(D * static_cast<double>(s_D), s_B, s_C)) : 0.0f;
+    return __syncthreads_or(plain);
+  }
+
+  // The step of a code plus 128.
+  __device__ __forceinline__ float step(const Arguments &x, unsigned q, int c, bool plain) const {
+    if (plain) return plain_step((static_cast<int>(q) - 128) * static_cast<double>(*x.s_dt) + biases()[c], x.softplus);
+    return Softplus{powers(), logs(), biases()[CB + c]}(q);
+  }
+
+  // The steps of CODES codes from `from` on, by T threads of which this is number t; a barrier follows.
+  template <int T, int CODES = 256>
+  __device__ __forceinline__ void build_steps(const Arguments &x, int t, bool plain, int from = 0) const {
+    constexpr int kWays = T / CB, kEach = (CODES + kWays - 1) / kWays;  // a thread keeps to one channel
+    constexpr int kTogether = kEach <= 16 ? kEach : 4;
+    const int c = t % CB, first = t / CB;
+    if (first >= kWays) return;
+    if (plain) {
+      for (int q = first; q < CODES; q += kWays) steps(from + q)[c] = step(x, from + q, c, true);
+      return;
+    }
+    const Softplus softplus{powers(), logs(), biases()[CB + c]};
+#pragma unroll(kTogether)
+    for (int i = 0; i < kEach; ++i) {
+      const int q = first + i * kWays;
+      if (q < CODES) steps(from + q)[c] = softplus(from + q);
+    }
+  }
+
+  // The gates, likewise.
   template <int T>
   __device__ __forceinline__ void build_gates(const Arguments &x, int t) const {
-    const double s_u = *x.s_u, s_B = *x.s_B, s_C = *x.s_C;
-    for (int q = t; q < 256; q += T) {
-      const float value = static_cast<float>(
-          x.z ? gate((q - 128) * static_cast<double>(*x.s_z), s_B, s_C, s_u) : s_B * s_C * s_u);
-      float4 *to = reinterpret_cast<float4 *>(steps(q) + kColumns);
+    const double s_u = *x.s_u, s_B = *x.s_B, s_C = *x.s_C, s_z = x.z ? *x.s_z : 0.0f;
+#pragma unroll
+    for (int i = 0; i < (255 + T) / T; ++i) {
+      const int q = t + i * T;
+      if (q >= 256) break;
+      const float value = static_cast<float>(x.z ? gate((q - 128) * s_z, s_B, s_C, s_u) : s_B * s_C * s_u);
+      float4 *to = reinterpret_cast<float4 *>(steps(q) + 48);
 #pragma unroll
       for (int k = 0; k < 4; ++k) to[(k + q) % 4] = make_float4(value, value, value, value);
     }
   }
 
-  // By all T threads of the block, before the barrier inside build_steps.
-  template <int T>
-  __device__ __forceinline__ bool begin(const Arguments &x, int channels, int first_channel, int count) const {
-    const double s_dt = *x.s_dt;
-    bool plain = !x.softplus || s_dt > 2.0;
-    for (int k = T - 1 - threadIdx.x; k < 128; k += T) logs()[k] = kLogs.at[k];
-    for (int k = T - 1 - threadIdx.x; k < kErrors; k += T) errors()[k] = kEx2Errors[k];
-    if (threadIdx.x < 32) powers()[threadIdx.x] = exp((threadIdx.x < 16 ? 16 * (static_cast<int>(threadIdx.x) - 8)
-                                                                        : static_cast<int>(threadIdx.x) - 16) * s_dt);
-    for (int k = static_cast<int>(threadIdx.x) - 32; k < channels; k += T) {
-      if (k < 0) continue;
-      const double bias = x.bias ? static_cast<double>(x.bias[first_channel + min(k, count - 1)]) * *x.s_bias : 0.0;
-      plain |= bias > 300.0;
-      biases()[k] = bias;
-      biases()[kColumns + k] = exp(bias);
-    }
-    return plain;
-  }
-
-  template <int CB, int T>
-  __device__ __forceinline__ void build_steps(const Arguments &x, bool plain) const {
-    constexpr int kWays = T / CB, kEach = (256 + kWays - 1) / kWays;  // a thread keeps to one channel
-    constexpr int kTogether = kEach <= 16 ? kEach : 4;
-    const bool far = __syncthreads_or(plain);
-    const int c = threadIdx.x % CB, first = threadIdx.x / CB;
-    if (first < kWays) {
-      const double bias = biases()[c];
-      const Softplus softplus{powers(), logs(), biases()[kColumns + c]};
-      if (far) {
-        for (int q = first; q < 256; q += kWays) steps(q)[c] = plain_step((q - 128) * *x.s_dt + bias, x.softplus);
-      } else {
-#pragma unroll(kTogether)
-        for (int i = 0; i < kEach; ++i) {
-          const int q = first + i * kWays;
-          if (q < 256) steps(q)[c] = softplus(q);
-        }
-      }
-    }
-    __syncthreads();
-  }
-
-  // What to add to the exponent of a state so that ex2.approx errs to neither side: minus its mean error over the steps
-  // that its channel takes.  Without it slow states drift: an error of one side adds up over the 1 / |p| steps they
-  // remember.
-  __device__ __forceinline__ float centre(int channel, float rate) const {
+  // What to add to a state's exponent so that ex2.approx errs to neither side: minus its mean error over the steps that
+  // the channel takes, of which step_at(k) is the k-th.  Without it slow states drift: an error of one side adds up over
+  // the 1 / |p| steps they remember.
+  template <class StepAt>
+  __device__ __forceinline__ float centre(float rate, StepAt step_at) const {
     float sum = 0.0f;
 #pragma unroll
     for (int k = 0; k < kProbes; ++k) {
-      const float p = __fmul_rn(steps(probe_code(k))[channel], rate);
+      const float p = __fmul_rn(step_at(k), rate);
       const int bin = (__float_as_int(-p) >> 20) - ((127 - 9) << 3);
       sum = __fadd_rn(sum, bin < 0 ? 0.09f : errors()[min(bin, kErrors - 1)]);
     }
     return __fmul_rn(sum, 1.4426950408889634f / (16777216.0f * kProbes));
+  }
+
+  // Of all states, from the table of steps, by T threads; a barrier precedes and one follows.
+  template <int T>
+  __device__ __forceinline__ void build_centres(int t) const {
+#pragma unroll
+    for (int i = 0; i < (kStates + T - 1) / T; ++i) {
+      const int state = t + i * T;
+      if (state >= kStates) break;
+      centres()[state] = centre(rates()[state], [&](int k) { return steps(probe_code(k))[state / N]; });
+    }
   }
 };
 
@@ -319,22 +502,6 @@ __device__ __forceinline__ float contract(const float (&h)[S], const float (&C)[
 }
 
 // ------------------------------------------------------------------------------------------------------- the results
-
-// A log2(e) of a state, 0 of padding.
-__device__ __forceinline__ float load_rate(const Arguments &x, int channel, int n) {
-  if (n >= x.states) return 0.0f;
-  const double a_log = static_cast<double>(x.A_log[static_cast<long long>(channel) * x.states + n]) * *x.s_A;
-  return static_cast<float>(decay_rate(a_log));
-}
-
-__device__ __forceinline__ float load_skip(const Arguments &x, int channel, double s_B, double s_C) {
-  return x.D ? static_cast<float>(skip(static_cast<double>(x.D[channel]) * *x.s_D, s_B, s_C)) : 0.0f;
-}
-
-// The state before the first step, in units of s_B s_u; unit = 1 / (s_B s_u).
-__device__ __forceinline__ float load_state(const Arguments &x, long long at, double unit) {
-  return x.initial ? static_cast<float>(x.initial[at] * unit) : 0.0f;
-}
 
 // The last state in real units: FP32, or INT8 with ties away from zero, saturated.
 __device__ __forceinline__ void store_state(const Arguments &x, long long at, float h, double unit) {

@@ -97,7 +97,7 @@ inline void channel_tables(const ChannelScales& scale, const int8_t* bias, const
     if (scale.softplus)
         for (int code = codes.first; code <= codes.last; ++code) sizes[code] = softplus_of(sizes[code]);
     for (int code = codes.first; code <= codes.last; ++code) step[code] = float(sizes[code]);
-    for (int64_t k = 0; k < width; ++k) rate[k] = k < n ? decay_rate(scale.A_log * A_log[k]) : 0.0;
+    for (int64_t k = 0; k < width; ++k) rate[k] = k < n ? decay_rate(exp(scale.A_log * A_log[k])) : 0.0;
     for (int code = codes.first; code <= codes.last; ++code) {
         if (!codes.used[code]) continue;
         float* row = decay + code * width;

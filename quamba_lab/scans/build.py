@@ -309,6 +309,7 @@ def _checked(code: int, what: str) -> None:
 
 
 _CONFIG = "@7I2PI0P"  # CUlaunchConfig: grid, block and shared memory, stream, attributes and their count; to 8 bytes
+_OVERLAPS = struct.pack("@2Ii", 6, 0, 1)  # CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, padding, allowed
 
 
 class CudaKernel:
@@ -318,10 +319,11 @@ class CudaKernel:
     A signature in braces packs all arguments into one struct, the kernel's only parameter.
     Pointers are integers, ``tensor.data_ptr()``, 0 for null.  A launch packs its configuration and the arguments into
     a buffer of the thread and calls the driver: a few microseconds, no synchronization, legal in CUDA graph capture.
-    Arguments must belong to the current device.
+    Arguments must belong to the current device.  ``overlaps``: the kernel itself waits for the stream's last one, with
+    griddepcontrol.wait, and may be made ready before that ends (programmatic dependent launch).
     """
 
-    def __init__(self, cubin: bytes, name: str, signature: str, record: str):
+    def __init__(self, cubin: bytes, name: str, signature: str, record: str, overlaps: bool = False):
         driver = _driver()
         self.build_record = record
         self._cubin = cubin  # the driver may read it again when another device first uses the kernel
@@ -340,6 +342,8 @@ class CudaKernel:
             self._offsets = [end - struct.calcsize(letter) for end, letter in zip(sizes, letters, strict=True)]
         self._local = threading.local()
         self._launch = driver.cuLaunchKernelEx
+        self._attribute = ctypes.create_string_buffer(_OVERLAPS, 72)  # sizeof CUlaunchAttribute
+        self._attributes = (ctypes.addressof(self._attribute), 1) if overlaps else (0, 0)
 
     def allow_shared(self, size: int, device_index: int) -> None:
         """Permit ``size`` bytes of dynamic shared memory above the default 48 KB on this device."""
@@ -357,26 +361,38 @@ class CudaKernel:
     def __call__(self, grid: tuple[int, int, int], block: int, shared: int, *args) -> None:
         packed, start, _, pointers = getattr(self._local, "buffers", None) or self._buffers()
         stream = torch._C._cuda_getCurrentRawStream(torch._C._cuda_getDevice())
-        self._pack_into(packed, 0, *grid, block, 1, 1, shared, stream, 0, 0, *args)
+        self._pack_into(packed, 0, *grid, block, 1, 1, shared, stream, *self._attributes, *args)
         if code := self._launch(start, self._handle, pointers, None):
             _checked(code, f"launching with grid {grid}, {block} threads, {shared} bytes of shared memory")
 
 
+def _may_overlap(device_index: int) -> bool:
+    """Whether a kernel may be made ready while the stream's last one runs, in CUDA graphs too: from driver 12.3 on."""
+    version = ctypes.c_int()
+    _checked(_driver().cuDriverGetVersion(ctypes.byref(version)), "asking the driver for its version")
+    return version.value >= 12030 and torch.cuda.get_device_capability(device_index)[0] >= 9
+
+
 @lru_cache(maxsize=256)
-def _cuda_kernel(path: str, expression: str, signature: str, flags: tuple[str, ...], arch: str) -> CudaKernel:
+def _cuda_kernel(
+    path: str, expression: str, signature: str, flags: tuple[str, ...], arch: str, overlaps: bool
+) -> CudaKernel:
     cubin, lowered, record = cuda_cubin(path, expression, flags, arch)
-    return CudaKernel(cubin, lowered, signature, record)
+    return CudaKernel(cubin, lowered, signature, record, overlaps)
 
 
 def cuda_kernel(
-    source: Path | str, expression: str, signature: str, flags: Sequence[str] = (), device: int | None = None
-) -> CudaKernel:
+    source: Path | str, expression: str, signature: str, flags: Sequence[str] = (), device: int | None = None,
+    overlaps: bool = False,
+) -> CudaKernel:  # fmt: skip
     """Build (once) and load a kernel for a device, by default the current one.
 
     ``source``: a path, relative ones in csrc.  ``expression``: the name of an ``extern "C"`` kernel, or a template
     instantiation such as ``scan<32, 4>``.  ``flags``: NVRTC's, for example ``--use_fast_math`` or ``-DTAPS=1``.
-    ``signature``: see :class:`CudaKernel`.  Raises :class:`BuildError`.
+    ``signature``, ``overlaps``: see :class:`CudaKernel`; the latter is left out where the GPU or its driver cannot.
+    Raises :class:`BuildError`.
     """
     index = torch.cuda.current_device() if device is None else device
     with _LOCK:
-        return _cuda_kernel(str(source), expression, signature, tuple(flags), cuda_arch(index))
+        overlaps = overlaps and _may_overlap(index)
+        return _cuda_kernel(str(source), expression, signature, tuple(flags), cuda_arch(index), overlaps)

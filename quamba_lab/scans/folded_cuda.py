@@ -1,6 +1,6 @@
-"""The `folded` scan on a GPU (csrc/folded.cu, csrc/folded_wide.cu): which kernel, which layout, and the launch.
+"""The `folded` scan on a GPU: which kernel (folded_few.cu, folded_wide.cu, folded.cu), how laid out, and the launch.
 
-Both kernels do the same arithmetic and every layout adds in the same order, so y has the same bits whatever the batch,
+All three do the same arithmetic and every layout adds in the same order, so y has the same bits whatever the batch,
 the length and the GPU's size.
 """
 
@@ -16,79 +16,165 @@ from .build import CudaKernel, cuda_kernel
 from .kernels import addresses, empty_cuda
 from .types import ScanError
 
-__all__ = ["Layout", "build_record", "folded_cuda", "plan", "scan_on_gpu"]
+__all__ = ["AnyStates", "FewRows", "Layout", "ManyRows", "build_record", "folded_cuda", "plan", "scan_on_gpu"]
 
-_ARGUMENTS = "{21P6i}"  # struct Arguments of csrc/folded_device.h
+_ARGUMENTS = "{21P8i}"  # struct Arguments of csrc/folded_device.h
+_EXPONENT = 0x4B000000  # of 2^23, its last member
 _FLAGS = ("--device-as-default-execution-space",)  # for the lambdas, which NVRTC else takes for host functions
-_GRID_Y = 65535
-_TABLES = 68928  # bytes, sizeof Tables of csrc/folded_device.h
+_GRID = 65535  # the most blocks in the second and the third direction
 TAP_NAMES = ("softplus", "decay", "drive", "recurrence", "contraction", "skip", "gate")
 """In the order in which the tapped kernel writes them, one after the other."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a problem is laid over the GPU.
+def table_bytes(channels: int, states: int) -> int:
+    """Bytes of the tables of so many channels in shared memory: ``Tables::kBytes`` of csrc/folded_device.h."""
+    beside = 2048 + 8 * (32 + 2 * channels) + 4 * (80 + 2 * channels * states + channels)
+    return -(-(65536 + beside) // 16) * 16
 
-    ``states``: n padded to a power of two; ``lane_states`` of them a lane.  ``channels`` and ``items``: of a team in
-    folded_wide.cu, of a block in folded.cu; ``teams``: of a block, 0 for folded.cu.  ``helpers``: threads that prepare
-    and finish, of a team or a block.  ``tile``: steps between barriers of folded.cu (of folded_wide.cu: 32).
-    """
+
+def _arguments(*values: int | bool) -> str:
+    return ", ".join(str(value).lower() for value in values)
+
+
+@dataclass(frozen=True)
+class FewRows:
+    """csrc/folded_few.cu: n padded to 16, ``channels`` of one item a block, ``preparers`` threads beside those that
+    integrate and those that finish."""
+
+    channels: int
+    preparers: int = 192
+    source = "folded_few.cu"
+    states, batch, share_tables = 16, 1, False
+
+    @property
+    def threads(self) -> int:
+        return 16 * self.channels + self.preparers
+
+    def shared(self, aligned: bool) -> int:
+        """Bytes of shared memory, as laid out at the head of the kernel."""
+        steps = 64 * 16 * (8 if self.channels == 8 else self.channels + 2)
+        codes = 80 * (8 * 2 * self.channels + 4 * (self.channels + 32))
+        return table_bytes(self.channels, 16) + steps + 65536 + 16384 + codes + 64
+
+    def expression(self, aligned: bool, taps: bool) -> str:
+        """The template instantiation that NVRTC builds."""
+        return f"folded_few<{_arguments(self.channels, self.preparers, aligned)}>"
+
+
+@dataclass(frozen=True)
+class ManyRows:
+    """csrc/folded_wide.cu: n padded to 16, ``lane_states`` of them a lane; ``teams`` of a block with ``channels`` of
+    ``items`` and ``helpers`` threads each.  ``whole``: tables at an address that saves an addition a lookup, where they
+    fit."""
+
+    lane_states: int
+    channels: int
+    items: int
+    teams: int
+    helpers: int
+    whole: bool = False
+    source = "folded_wide.cu"
+    states, share_tables = 16, True
+
+    @property
+    def integrating(self) -> int:
+        """Threads that carry states, of a team."""
+        return self.channels * self.items * 16 // self.lane_states
+
+    @property
+    def threads(self) -> int:
+        return (self.integrating + self.helpers) * self.teams
+
+    @property
+    def batch(self) -> int:
+        """Items that a block handles at once."""
+        return self.items * self.teams
+
+    def shared(self, aligned: bool) -> int:
+        """Bytes of shared memory, as laid out at the head of the kernel."""
+        lanes, rows = 16 // self.lane_states, self.channels * self.items
+        pairs = lanes >= 4
+        tile = 32 if pairs or self.batch <= 4 else 16
+        out = rows + 8 if lanes == 8 and rows % 16 == 0 else rows
+        codes = self.teams * (3 if pairs else 2) * 3 * rows * 16 * (2 if aligned else 3)
+        steps = self.teams * tile * rows * 16 if pairs else 0
+        front = self.teams * (2 * self.items * tile * 32 * 4 + 2 * tile * out * 2)
+        if self.whole and front > 65536 - 2048:  # what stands before the table; the first 1024 bytes are the driver's
+            return 1 << 30
+        return (65536 if self.whole else front) + table_bytes(self.channels, 16) + codes + steps
+
+    def expression(self, aligned: bool, taps: bool) -> str:
+        """The template instantiation that NVRTC builds."""
+        team = self.lane_states, self.channels, self.items, self.teams, self.helpers
+        return f"folded_wide<{_arguments(16, *team, aligned, self.whole)}>"
+
+
+@dataclass(frozen=True)
+class AnyStates:
+    """csrc/folded.cu: n padded to ``states``, ``lane_states`` of them a lane; ``channels`` of ``items`` a block,
+    ``helpers`` threads beside those that integrate, barriers ``tile`` steps apart.  The only one with taps."""
 
     states: int
     lane_states: int
     channels: int
     items: int = 1
-    teams: int = 0
     helpers: int = 128
     tile: int = 32
-
-    @property
-    def integrating(self) -> int:
-        """Threads that carry states, of a team or a block."""
-        return self.channels * self.items * self.states // self.lane_states
+    source = "folded.cu"
+    share_tables = False
 
     @property
     def threads(self) -> int:
-        return (self.integrating + self.helpers) * max(self.teams, 1)
+        return self.channels * self.items * self.states // self.lane_states + self.helpers
 
     @property
     def batch(self) -> int:
         """Items that a block handles at once."""
-        return self.items * max(self.teams, 1)
+        return self.items
 
     def shared(self, aligned: bool) -> int:
-        """Bytes of shared memory, as laid out at the head of each kernel."""
+        """Bytes of shared memory, as laid out at the head of the kernel."""
         lanes, rows = self.states // self.lane_states, self.channels * self.items
-        if self.teams:
-            codes = 2 * 3 * rows * 16 * (2 if aligned else 3)
-            out = rows + 8 if lanes == 8 and rows % 16 == 0 else rows
-            return _TABLES + self.teams * (codes + 2 * self.items * 32 * 2 * self.states * 4 + 2 * 32 * out * 2)
         padded, codes = -(-rows // 8) * 8, 8 if rows * self.tile // 8 >= self.helpers else 4
         kept = -(-rows * self.tile // codes // self.helpers) * self.helpers * 16
         steps, parts = self.tile * padded * 16, 2 * (self.tile // 4) * lanes * padded * 16
-        return _TABLES + steps + parts + 2 * kept + 2 * self.items * self.tile * 2 * self.states * 4 + 4 * self.channels
+        weights = 2 * self.items * self.tile * 2 * self.states * 4
+        return table_bytes(self.channels, self.states) + steps + parts + 2 * kept + weights
 
     def expression(self, aligned: bool, taps: bool) -> str:
         """The template instantiation that NVRTC builds."""
-        head = f"{self.states}, {self.lane_states}, {self.channels}, {self.items}"
-        if self.teams:
-            return f"folded_wide<{head}, {self.teams}, {self.helpers}, {str(aligned).lower()}>"
-        return f"folded_scan<{head}, {self.tile}, {self.helpers}, {str(aligned).lower()}, {str(taps).lower()}>"
+        block = self.channels, self.items, self.tile, self.helpers
+        return f"folded_scan<{_arguments(self.states, self.lane_states, *block, aligned, taps)}>"
 
 
-def _wide_layouts(shared: int) -> list[Layout]:
-    """The layouts of folded_wide.cu with at most twelve integrating warps, three for each scheduler."""
+Layout = FewRows | ManyRows | AnyStates
+"""How a problem is laid over the GPU.  Of each: ``source``, ``expression``, ``threads`` and ``shared`` memory of a
+block, ``channels`` and items (``batch``) that it handles at once, and ``share_tables``: where there is more to do than
+for one block a multiprocessor, whether blocks had better take items in turn, with one set of tables."""
+
+
+# Cycles of a step of a warp with that many states a lane when one, two, ... of them share a scheduler: of the most as
+# measured on an H200 (docs/folded.md), of fewer as estimated from its bare loop.
+_CYCLES = {2: (38, 32, 29), 4: (65, 57, 53), 8: (110, 96, 89, 90, 90)}
+
+
+@lru_cache(maxsize=8)
+def many_rows_layouts(shared: int) -> tuple[ManyRows, ...]:
+    """Those of folded_wide.cu that fit into so many bytes of shared memory a block."""
     found = []
-    for lane_states, most in ((2, 1), (4, 4), (8, 8)):
+    for lane_states, items, most_teams in ((2, 1, 1), (4, 1, 4), (8, 1, 8), (8, 2, 4)):
         for channels in (16, 24, 32, 40, 48):
-            items = 1 if channels * 16 // lane_states % 32 == 0 else 2
-            for teams in range(1, most + 1):
-                helpers = 32 if teams * items > 2 else 128 if (lane_states, channels) == (2, 48) else 64
-                layout = Layout(16, lane_states, channels, items, teams, helpers)
-                if layout.integrating * teams <= 384 and layout.shared(aligned=False) <= shared:
-                    found.append(layout)
-    return found
+            for teams in range(1, most_teams + 1):
+                helpers = 32 if teams * items > 2 else 128 if lane_states == 2 else 64
+                for whole in (True, False):
+                    layout = ManyRows(lane_states, channels, items, teams, helpers, whole)
+                    most = 4 * 32 * len(_CYCLES[lane_states])
+                    if layout.integrating % 32 or layout.integrating * teams > most or layout.threads > 768:
+                        break
+                    if layout.shared(aligned=False) <= shared:
+                        found.append(layout)
+                        break
+    return tuple(found)
 
 
 def _fitting(layouts: list[Layout], n: int, shared: int) -> Layout:
@@ -102,11 +188,6 @@ def _fitting(layouts: list[Layout], n: int, shared: int) -> Layout:
     )
 
 
-# Cycles of a step of a warp with that many states a lane when one, two or three of them share a scheduler: with three
-# as measured on an H200 (docs/folded.md), with fewer estimated from its bare loop.
-_CYCLES = {2: (42, 36, 33), 4: (68, 59, 55), 8: (112, 97, 90)}
-
-
 @lru_cache(maxsize=4096)
 def plan(b: int, d: int, n: int, g: int, *, taps: bool = False, processors: int = 132, shared: int = 232448) -> Layout:
     """The layout for a problem on a GPU of so many multiprocessors with so many bytes of shared memory a block.
@@ -114,30 +195,30 @@ def plan(b: int, d: int, n: int, g: int, *, taps: bool = False, processors: int 
     Raises :class:`ScanError` where no layout fits into them: n above 64 on a small GPU.
     """
     states = max(4, 1 << (n - 1).bit_length())
-    few = -(-b * d // (4 * processors)) * 4  # rows of a multiprocessor, whole warps
     if states != 16:
         lane_states = min(states, 4 if states < 32 else 8)
-        return _fitting([Layout(states, lane_states, min(32, max(4, 64 * lane_states // states)), tile=16)], n, shared)
+        channels = min(32, max(4, 64 * lane_states // states))
+        return _fitting([AnyStates(states, lane_states, c, tile=16) for c in (channels, channels // 2)], n, shared)
     if taps:
-        return _fitting([Layout(16, 4, 16), Layout(16, 4, 16, tile=16)], n, shared)
+        return _fitting([AnyStates(16, 4, 16, tile=tile) for tile in (32, 16)], n, shared)
+    few = -(-b * d // (4 * processors)) * 4  # rows of a multiprocessor, whole warps
     if few <= 12:
-        tiles = ((64, 256), (32, 256), (16, 128))
-        return _fitting([Layout(16, 2, few, helpers=helpers, tile=tile) for tile, helpers in tiles], n, shared)
+        small = [AnyStates(16, 2, few, helpers=helpers, tile=tile) for tile, helpers in ((32, 256), (16, 128))]
+        return _fitting([FewRows(few), *small], n, shared)
 
-    def cost(layout: Layout) -> float:
+    def cost(layout: ManyRows) -> float:
         blocks = -(-(d // g) // layout.channels) * g * -(-b // layout.batch)
         warps = layout.integrating * layout.teams // 32
         crowd = -(-warps // 4)
         beside = (warps + layout.batch) / 100  # the fewer items, the less to prepare for as many rows
         return -(-blocks // processors) * (crowd * _CYCLES[layout.lane_states][crowd - 1] + beside)
 
-    return min(_wide_layouts(shared), key=cost)
+    return min(many_rows_layouts(shared), key=cost)
 
 
 @lru_cache(maxsize=256)
 def _kernel(layout: Layout, aligned: bool, taps: bool, device: int) -> CudaKernel:
-    source = "folded_wide.cu" if layout.teams else "folded.cu"
-    kernel = cuda_kernel(source, layout.expression(aligned, taps), _ARGUMENTS, _FLAGS, device)
+    kernel = cuda_kernel(layout.source, layout.expression(aligned, taps), _ARGUMENTS, _FLAGS, device, overlaps=True)
     kernel.allow_shared(layout.shared(aligned), device)
     return kernel
 
@@ -151,13 +232,14 @@ def _prepared(b: int, d: int, n: int, g: int, aligned: bool, taps: bool, device:
         raise ScanError(f"folded needs 8.0 or later on a GPU, {has}: choose torch_int8, or move the inputs to the CPU")
     shared = getattr(gpu, "shared_memory_per_multiprocessor", 102400) - 1024  # a block's share is kept by the driver
     layout = plan(b, d, n, g, taps=taps, processors=gpu.multi_processor_count, shared=shared)
-    across = -(-(d // g) // layout.channels) * g
-    items = -(-b // layout.batch)
-    if layout.teams and items * across > gpu.multi_processor_count:  # several items in turn: one set of tables
-        items = max(1, gpu.multi_processor_count // across)
+    if g > _GRID:
+        raise ScanError(f"g={g}: the CUDA grid takes at most {_GRID} groups; move the inputs to the CPU")
+    across, items = -(-(d // g) // layout.channels), -(-b // layout.batch)
+    if layout.share_tables and items * across * g > gpu.multi_processor_count:
+        items = max(1, gpu.multi_processor_count // (across * g))
     kernel = _kernel(layout, aligned, taps, device)
     record = f"folded, CUDA: {layout.expression(aligned, taps)}, {kernel.build_record}"
-    return kernel, (across, min(items, _GRID_Y), 1), layout.threads, layout.shared(aligned), record
+    return kernel, (across, min(items, _GRID), g), layout.threads, layout.shared(aligned), record
 
 
 def scan_on_gpu(
@@ -183,7 +265,8 @@ def scan_on_gpu(
     y = empty_cuda((b, l, d), (l * d, d, 1), torch.float16)
     state = empty_cuda((b, d, n), (d * n, n, 1), torch.float32 if state_scale is None else torch.int8)
     first, tapped = 0 if initial is None else initial.data_ptr(), 0 if taps is None else taps.data_ptr()
-    kernel(grid, threads, shared, *at, first, y.data_ptr(), state.data_ptr(), tapped, b, d, l, n, g, softplus)
+    kernel(grid, threads, shared, *at, first, y.data_ptr(), state.data_ptr(), tapped, b, d, l, n, g, d // g, softplus,
+           _EXPONENT)  # fmt: skip
     return y, state, record
 
 
