@@ -414,28 +414,25 @@ struct Tables {
     return __syncthreads_or(plain);
   }
 
-  // The step of a code plus 128.
-  __device__ __forceinline__ float step(const Arguments &x, unsigned q, int c, bool plain) const {
-    if (plain) return plain_step((static_cast<int>(q) - 128) * static_cast<double>(*x.s_dt) + biases()[c], x.softplus);
-    return Softplus{powers(), logs(), biases()[CB + c]}(q);
-  }
+  __device__ __forceinline__ Softplus softplus(int c) const { return {powers(), logs(), biases()[CB + c]}; }
 
-  // The steps of CODES codes from `from` on, by T threads of which this is number t; a barrier follows.
-  template <int T, int CODES = 256>
-  __device__ __forceinline__ void build_steps(const Arguments &x, int t, bool plain, int from = 0) const {
-    constexpr int kWays = T / CB, kEach = (CODES + kWays - 1) / kWays;  // a thread keeps to one channel
+  // The steps of all codes, by T threads of which this is number t; a barrier follows.
+  template <int T>
+  __device__ __forceinline__ void build_steps(const Arguments &x, int t, bool plain) const {
+    constexpr int kWays = T / CB, kEach = (255 + kWays) / kWays;        // a thread keeps to one channel
     constexpr int kTogether = kEach <= 16 ? kEach : 4;
     const int c = t % CB, first = t / CB;
     if (first >= kWays) return;
     if (plain) {
-      for (int q = first; q < CODES; q += kWays) steps(from + q)[c] = step(x, from + q, c, true);
+      for (int q = first; q < 256; q += kWays)
+        steps(q)[c] = plain_step((q - 128) * static_cast<double>(*x.s_dt) + biases()[c], x.softplus);
       return;
     }
-    const Softplus softplus{powers(), logs(), biases()[CB + c]};
+    const Softplus of_code = softplus(c);
 #pragma unroll(kTogether)
     for (int i = 0; i < kEach; ++i) {
       const int q = first + i * kWays;
-      if (q < CODES) steps(from + q)[c] = softplus(from + q);
+      if (q < 256) steps(q)[c] = of_code(q);
     }
   }
 

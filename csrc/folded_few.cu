@@ -1,10 +1,9 @@
-// The `folded` scan on the GPU for few rows and n up to 16: an item of CB channels a block, three kinds of threads.
+// The `folded` scan on the GPU for few rows and n up to 16: CB channels of an item a block, three kinds of threads.
 //
 // PP threads prepare: codes become (dt, dt u) per row, an item's channel, and B and C become floats.  T = 8 CB
 // integrate: eight lanes share a row and hold two of its states each.  PF finish: the lanes' sums become y.  They work
 // on tiles of 64 steps, apart from one another by two at most, and tell each other by signals.
-// The steps of the first tiles are computed one by one.  Meanwhile those who finish make, a piece a tile, the table of
-// all 256 steps of a channel that serves the rest.
+// A table of all 256 steps of a channel pays off for more than kShort tiles; for fewer, steps are computed one by one.
 // Same formulas as folded.cu and the same order of sums, so the same bits.
 #include "folded_device.h"
 
@@ -35,7 +34,7 @@ __device__ __forceinline__ void swap(unsigned &a, unsigned &b) {
 }
 
 enum Named { kCopied = 1, kGates };                                 // barriers of one kind of threads
-enum Signals { kPrepared = 0, kIntegrated = 2, kFinished = 4, kTable = 6, kSignals = 7 };  // two a kind: tiles in turn
+enum Signals { kPrepared = 0, kIntegrated = 2, kFinished = 4, kSignals = 6 };  // two a kind: tiles in turn
 
 }  // namespace
 
@@ -44,9 +43,9 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
   constexpr int N = 16, S = 2, P = N / S, TT = 64, T = CB * P, PF = CB * P, THREADS = T + PP + PF;
   constexpr int G = TT / 16 + (ALIGNED ? 0 : 1), PITCH = 16 * (G | 1);  // granules of 16 bytes a row of codes; bytes
   constexpr int kRows = 3 * CB + 2 * N, kCopies = (kRows * G + PP - 1) / PP;  // rows: u, z, dt of each channel, B, C
-  constexpr int kPieces = 8;                                        // of the table of steps
   constexpr int kUnits = CB * TT / 4, kSteps = (kUnits + PP - 1) / PP;  // four steps of a row
   constexpr int kRuns = N * TT / 8, kRunItems = (kRuns + PP - 1) / PP;  // eight steps of two states of B or C
+  constexpr int kShort = 8;                                         // tiles for which no table is made
   constexpr int RS = CB == 8 ? 8 : CB + 2, RP = 16;                 // rows of `steps` and `parts`, for the banks' sake
   using Lookup = Tables<CB, N, false>;
   static_assert(CB % 4 == 0 && CB <= 12 && PP % 32 == 0 && PP >= 128, "layout");
@@ -61,39 +60,35 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
   const unsigned signal = shared_address(early_codes + 4 * (CB + 2 * N) * PITCH);
   auto at_signal = [&](int kind, int tile) { return signal + 8 * (kind + (tile & 1)); };
 
-  // Those that finish are on one scheduler, with twelve channels the one that has no warp that integrates.
+  // Warps that integrate have a scheduler each, with one that finishes and one that prepares; of the others, which all
+  // prepare, a fourth scheduler has the most.
+  constexpr int kFirst = 1, kFinish = 5, kWarps = CB / 4;           // of those that integrate; of those that finish
   const int warp = __shfl_sync(0xFFFFFFFFu, threadIdx.x / 32, 0);
-  const bool integrates = warp < T / 32, finishes = !integrates && warp % 4 == 3 && warp < PF / 8;
-  const int place = integrates ? warp : finishes ? warp / 4 : warp - T / 32 - min(warp / 4, PF / 32);
+  const bool integrates = warp >= kFirst && warp < kFirst + kWarps, finishes = warp >= kFinish && warp < kFinish + kWarps;
+  const int place = integrates ? warp - kFirst : finishes ? warp - kFinish
+                    : warp - min(max(warp - kFirst, 0), kWarps) - min(max(warp - kFinish, 0), kWarps);
   const int lane = threadIdx.x % 32, tid = place * 32 + lane;
   const int group = blockIdx.z, first_channel = group * x.group_channels + blockIdx.x * CB;
   const int count = min(CB, x.group_channels - static_cast<int>(blockIdx.x) * CB);
   const int length = x.length, tiles = (length + TT - 1) / TT;
-  const int first_item = blockIdx.y, stride = gridDim.y;
-  const int total = stride >= x.batch ? tiles : (x.batch - first_item + stride - 1) / stride * tiles;
+  const long long item = blockIdx.y;
   const signed char *first_z = x.z ? x.z : x.u;                     // without z every gate is the same
 
   // Whole rows of a tile's codes are copied as granules, each by the same thread every time.
   const signed char *from[kCopies], *end[kCopies];
-  long long jump[kCopies];                                          // to the next item
   unsigned char *to[kCopies];
-  int step_to[kCopies], first_step[kCopies];
-  Cursor copied{first_item, 0};
-  int copied_tile = 0;
-  auto copy_codes = [&] {
+  int step_to[kCopies], first_step[kCopies], copied = 0;
+  auto copy_codes = [&] {                                           // of the next tile, nothing after the last
 #pragma unroll
     for (int m = 0; m < kCopies; ++m)
-      if (copied.t0 + first_step[m] < length + (ALIGNED ? 0 : 15)) {
-        const int slot = step_to[m] == 2 * CB * PITCH ? copied_tile & 7 : copied_tile & 3;
-        copy_granule<ALIGNED>(to[m] + slot * step_to[m], from[m] + copied.t0, end[m]);
+      if (copied < tiles && copied * TT + first_step[m] < length + (ALIGNED ? 0 : 15)) {
+        const int slot = step_to[m] == 2 * CB * PITCH ? copied & 7 : copied & 3;
+        copy_granule<ALIGNED>(to[m] + slot * step_to[m], from[m] + copied * TT, end[m]);
       }
     asm volatile("cp.async.commit_group;" ::: "memory");
-    ++copied_tile;
-    if (copied.next(TT, length, stride))
-#pragma unroll
-      for (int m = 0; m < kCopies; ++m) from[m] += jump[m];
+    ++copied;
   };
-  if (threadIdx.x == 0)
+  if (threadIdx.x == 32 * kFirst)
 #pragma unroll
     for (int k = 0; k < kSignals; ++k)
       signal_init(signal + 8 * k, k < kIntegrated ? PP / 32 : k < kFinished ? T / 32 : PF / 32);
@@ -107,17 +102,15 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
       const bool real = weight ? row < kRows && n < x.states : c < count;
       const long long width = weight ? static_cast<long long>(x.groups) * x.states : x.channels;
       const signed char *tensor = weight ? (row - 3 * CB < N ? x.B : x.C) : kind == 0 ? x.u : kind == 1 ? first_z : x.dt;
-      jump[m] = width * length * stride;
       end[m] = tensor + width * length * x.batch;
-      from[m] = tensor + (width * first_item + (weight ? group * x.states + n : first_channel + c)) * length + granule * 16;
+      from[m] = tensor + (width * item + (weight ? group * x.states + n : first_channel + c)) * length + granule * 16;
       first_step[m] = real ? granule * 16 : 1 << 30;
       to[m] = row < 2 * CB ? late_codes + row * PITCH + granule * 16
                            : early_codes + (row - 2 * CB) * PITCH + granule * 16;
       step_to[m] = row < 2 * CB ? 2 * CB * PITCH : (CB + 2 * N) * PITCH;
     }
     copy_codes();
-    if (total > 1) copy_codes();
-    else asm volatile("cp.async.commit_group;" ::: "memory");
+    copy_codes();
     for (int k = tid; k < 4 * 2 * N * PITCH / 16; k += PP) {        // padding adds nothing
       const int row = k / (PITCH / 16) % (2 * N), slot = k / (PITCH / 16) / (2 * N);
       if (row % N >= x.states)
@@ -125,32 +118,32 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
             make_uint4(0, 0, 0, 0);
     }
   });
+  const bool tabled = plain || tiles > kShort;
+  if (tabled) {
+    tables.template build_steps<THREADS>(x, threadIdx.x, plain);
+    __syncthreads();
+  }
   auto tell = [&](unsigned at) {
     __syncwarp();
     if (lane == 0) signal_arrive(at);
   };
-  Cursor now{first_item, 0};                                        // the tile that this thread is at
   // What a row of codes lacks to a multiple of 16 bytes.
   auto shift_of = [&](const signed char *tensor, long long row) {
-    return ALIGNED ? 0u : static_cast<unsigned>(reinterpret_cast<unsigned long long>(tensor) + row * length + now.t0) & 15;
+    return ALIGNED ? 0u : static_cast<unsigned>(reinterpret_cast<unsigned long long>(tensor) + row * length) & 15;
   };
-  auto code_row = [&](int c) { return static_cast<long long>(now.item) * x.channels + first_channel + min(c, count - 1); };
+  auto code_row = [&](int c) { return item * x.channels + first_channel + min(c, count - 1); };
 
   if (!integrates && !finishes) {
     // ------------------------------------------------------------------------------------------------------- prepare
-    bool tabled = plain;
-    if (plain) signal_wait(signal + 8 * kTable, 0);
 #pragma unroll 1
-    for (int tile = 0; tile < total; ++tile) {
+    for (int tile = 0; tile < tiles; ++tile) {
       if (tile >= 2) signal_wait(at_signal(kIntegrated, tile), (tile / 2 - 1) & 1);
       asm volatile("cp.async.wait_group 1;" ::: "memory");
       barrier<PP>(kCopied);
-      if (tile + 2 < total) copy_codes();
-      else asm volatile("cp.async.commit_group;" ::: "memory");
+      copy_codes();
       const unsigned char *late = late_codes + (tile & 7) * 2 * CB * PITCH;
       const unsigned char *early = early_codes + (tile & 3) * (CB + 2 * N) * PITCH;
-      if (!tabled && tile >= kPieces) tabled = signal_over(signal + 8 * kTable, 0);
-      const int here = length - now.t0;
+      const int here = length - tile * TT;
 #pragma unroll
       for (int m = 0; m < kSteps; ++m) {
         const int unit = tid + m * PP, row = unit % CB, g = unit / CB * 4;
@@ -164,13 +157,13 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
           read_shifted(dt, early + row * PITCH + g, shift_of(x.dt, code_row(row)));
         }
         float step[4];
-        if (!tabled) {
-          const Softplus softplus{tables.powers(), tables.logs(), tables.biases()[CB + row]};
-#pragma unroll
-          for (int k = 0; k < 4; ++k) step[k] = softplus(dt.w[0] >> 8 * k & 255 ^ 128);
-        } else {
+        if (tabled) {
 #pragma unroll
           for (int k = 0; k < 4; ++k) step[k] = tables.look_up(dt.w[0], Lookup::step_column(row), k);
+        } else {
+          const Softplus softplus = tables.softplus(row);
+#pragma unroll
+          for (int k = 0; k < 4; ++k) step[k] = softplus(dt.w[0] >> 8 * k & 255 ^ 128);
         }
         u.w[0] ^= 0x80808080u;
         float4 *steps = all_steps + ((tile & 1) * (TT / 2) + g / 2) * RS + row;
@@ -197,7 +190,7 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
           if constexpr (ALIGNED) {
             read_codes(r[i], codes + t);
           } else {
-            const long long row = (static_cast<long long>(now.item) * x.groups + group) * x.states + n + i;
+            const long long row = (item * x.groups + group) * x.states + n + i;
             read_shifted(r[i], codes + t, shift_of(is_C ? x.C : x.B, row));
           }
 #pragma unroll
@@ -208,7 +201,6 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
         for (int k = 0; k < 8; ++k, weights += 2 * N) store_codes<2>(weights, r, k, x.exponent);
       }
       tell(at_signal(kPrepared, tile));
-      now.next(TT, length, stride);
     }
     return;
   }
@@ -216,16 +208,12 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
   if (finishes) {
     // -------------------------------------------------------------------------------------------------------- finish
     tables.template build_gates<PF>(x, tid);
-    if (plain) {
-      tables.template build_steps<PF>(x, tid, true);
-      tell(signal + 8 * kTable);
-    }
     barrier<PF>(kGates);
     const unsigned gate_column = Lookup::gate_column();
     const int row = tid % CB, run = tid / CB, g = run * 8;          // eight steps of a row
     const float skip_u = tables.skips()[row];
 #pragma unroll 1
-    for (int tile = 0; tile < total; ++tile) {
+    for (int tile = 0; tile < tiles; ++tile) {
       signal_wait(at_signal(kIntegrated, tile), tile / 2 & 1);
       const unsigned char *late = late_codes + (tile & 7) * 2 * CB * PITCH;
       Run<8> u, z;
@@ -239,8 +227,8 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
       const float4 *parts = all_parts + ((tile & 1) * (TT / 4) + g / 4) * P * RP;
       const int odd = (row ^ ((~run & 1) << 2)), even = (row ^ ((run & 1) << 2));
       unsigned short *y = static_cast<unsigned short *>(x.y) + first_channel + row +
-                          (static_cast<long long>(now.item) * length + now.t0 + g) * x.channels;
-      const int left = row < count ? length - now.t0 - g : 0;
+                          (item * length + tile * TT + g) * x.channels;
+      const int left = row < count ? length - tile * TT - g : 0;
 #pragma unroll
       for (int k = 0; k < 8; k += 4) {
         float4 part[P];
@@ -261,11 +249,6 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
         }
       }
       tell(at_signal(kFinished, tile));
-      now.next(TT, length, stride);
-      if (!plain && tile < kPieces && total > kPieces + 2) {
-        tables.template build_steps<PF, 256 / kPieces>(x, tid, false, tile * (256 / kPieces));
-        if (tile == kPieces - 1) tell(signal + 8 * kTable);
-      }
     }
     return;
   }
@@ -274,7 +257,8 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
   // Neighbours share a part of the states, so that B and C are read by pairs, and lanes two apart a row: both halve what
   // a 16-byte shared load costs.
   const int c = place * 4 + ((lane & 1) | (lane >> 1 & 2)), j = (lane >> 1 & 1) | (lane >> 3 << 1);
-  const float probe = tables.step(x, probe_code(min(j, kProbes - 1)), c, plain);  // lane j has the row's j-th
+  const unsigned probe_at = probe_code(min(j, kProbes - 1));        // lane j has the row's j-th
+  const float probe = tabled ? tables.steps(probe_at)[c] : tables.softplus(c)(probe_at);
   const double unit = static_cast<double>(*x.s_B) * *x.s_u;
   float rate[S], centre[S], h[S];
 #pragma unroll
@@ -285,9 +269,7 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
     });
   }
   auto real = [&](int i) { return c < count && j * S + i < x.states; };
-  auto state_at = [&](int i) {
-    return (static_cast<long long>(now.item) * x.channels + first_channel + c) * x.states + j * S + i;
-  };
+  const long long state_at = (item * x.channels + first_channel + c) * x.states + j * S;
   // Nobody covers for a warp that has a scheduler for itself: loads run AHEAD of their use, so many at a time, and
   // exponentials SOON, into the next tile, and between two tiles is one branch.
   constexpr int AHEAD = 8, SOON = 4, KEPT = 2 * AHEAD;
@@ -311,22 +293,18 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
     drive[k][0] = __fmul_rn(w, BC[k].x);
     drive[k][1] = __fmul_rn(w, BC[k].y);
   };
-  auto start = [&] {
 #pragma unroll
-    for (int i = 0; i < S; ++i)
-      h[i] = x.initial && real(i) ? static_cast<float>(x.initial[state_at(i)] * (1.0 / unit)) : 0.0f;
-  };
-  start();
+  for (int i = 0; i < S; ++i)
+    h[i] = x.initial && real(i) ? static_cast<float>(x.initial[state_at + i] * (1.0 / unit)) : 0.0f;
   signal_wait(at_signal(kPrepared, 0), 0);
 #pragma unroll
   for (int t = 0; t < AHEAD; ++t) load(t, steps_at, weights_at);
 #pragma unroll
   for (int t = 0; t < SOON; ++t) exponentials(t);
-  int left = tiles;                                                 // of the item
 #pragma unroll 1
   for (int tile = 0;;) {
     // Asked early, nobody waits for the answers.
-    const bool ready = tile + 1 == total || signal_over(at_signal(kPrepared, tile + 1), (tile + 1) / 2 & 1);
+    const bool ready = signal_over(at_signal(kPrepared, tile + 1), (tile + 1) / 2 & 1) | (tile + 1 == tiles);
     float part[4];
     auto integrate = [&](auto first, auto last) {
       asm volatile("" ::: "memory");                                // not before the signals
@@ -358,18 +336,11 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
     const int other = tile & 1 ? PARTS : -PARTS;
     even_parts += other;
     odd_parts += other;
-    if (__builtin_expect(--left == 0 || !free, 0)) {
-      if (left == 0) {
-        if (x.last_state)
-#pragma unroll
-          for (int i = 0; i < S; ++i)
-            if (real(i)) store_state(x, state_at(i), h[i], unit);
-        if (tile == total) return;
-        left = tiles;
-        now.item += stride;
-        start();
-      }
-      if (!free) signal_wait(at_signal(kFinished, tile), (tile / 2 - 1) & 1);
-    }
+    if (tile == tiles) break;
+    if (!free) signal_wait(at_signal(kFinished, tile), (tile / 2 - 1) & 1);
   }
+  if (x.last_state)
+#pragma unroll
+    for (int i = 0; i < S; ++i)
+      if (real(i)) store_state(x, state_at + i, h[i], unit);
 }

@@ -258,9 +258,10 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
   constexpr bool kDecaysFirst = P != 2 || NI > 1 || !ALIGNED;
   float rate[S], centre[S], h[S];
 #pragma unroll
-  for (int i = 0; i < S; ++i) rate[i] = tables.rates()[c * N + j * S + i];
-#pragma unroll
-  for (int i = 0; i < S; ++i) centre[i] = tables.centres()[c * N + j * S + i];
+  for (int i = 0; i < S; ++i) {
+    rate[i] = tables.rates()[c * N + j * S + i];
+    centre[i] = tables.centres()[c * N + j * S + i];
+  }
   const float skip_u = tables.skips()[c];
   const unsigned step_column = Lookup::step_column(c), gate_column = Lookup::gate_column();
   Cursor now{first_item, 0};
@@ -319,8 +320,9 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
             for (int i = S - 1; i >= 0; --i) h[i] = __fmaf_rn(decay[i], h[i], __fmul_rn(w, B[i]));
           } else {
 #pragma unroll
-            for (int i = 0; i < S; ++i)
-              h[i] = __fmaf_rn(ex2(__fmaf_rn(dt, rate[i], centre[i])), h[i], __fmul_rn(w, B[i]));
+            for (int i = S - 1; i >= 0; --i) B[i] = __fmul_rn(w, B[i]);
+#pragma unroll
+            for (int i = 0; i < S; ++i) h[i] = __fmaf_rn(ex2(__fmaf_rn(dt, rate[i], centre[i])), h[i], B[i]);
           }
           part[t % P] = contract<S>(h, C);
           if (t % P == P - 1) {                                     // lane j finishes step t - (P - 1) + j

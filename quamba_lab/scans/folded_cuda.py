@@ -188,6 +188,14 @@ def _fitting(layouts: list[Layout], n: int, shared: int) -> Layout:
     )
 
 
+def _grid(layout: Layout, b: int, d: int, g: int, processors: int) -> tuple[int, int]:
+    """Blocks for the channels of a group, and for the items."""
+    across, deep = -(-(d // g) // layout.channels), -(-b // layout.batch)
+    if layout.share_tables and across * g * deep > processors:
+        deep = max(1, processors // (across * g))
+    return across, min(deep, _GRID)
+
+
 @lru_cache(maxsize=4096)
 def plan(b: int, d: int, n: int, g: int, *, taps: bool = False, processors: int = 132, shared: int = 232448) -> Layout:
     """The layout for a problem on a GPU of so many multiprocessors with so many bytes of shared memory a block.
@@ -207,11 +215,12 @@ def plan(b: int, d: int, n: int, g: int, *, taps: bool = False, processors: int 
         return _fitting([FewRows(few), *small], n, shared)
 
     def cost(layout: ManyRows) -> float:
-        blocks = -(-(d // g) // layout.channels) * g * -(-b // layout.batch)
+        across, deep = _grid(layout, b, d, g, processors)
+        rounds = -(-across * g * deep // processors) * -(-b // (layout.batch * deep))
         warps = layout.integrating * layout.teams // 32
         crowd = -(-warps // 4)
-        beside = (warps + layout.batch) / 100  # the fewer items, the less to prepare for as many rows
-        return -(-blocks // processors) * (crowd * _CYCLES[layout.lane_states][crowd - 1] + beside)
+        beside = (warps + 8 * layout.items - layout.teams) / 100  # among equals: teams drift apart, their items do not
+        return rounds * (crowd * _CYCLES[layout.lane_states][crowd - 1] + beside)
 
     return min(many_rows_layouts(shared), key=cost)
 
@@ -234,12 +243,10 @@ def _prepared(b: int, d: int, n: int, g: int, aligned: bool, taps: bool, device:
     layout = plan(b, d, n, g, taps=taps, processors=gpu.multi_processor_count, shared=shared)
     if g > _GRID:
         raise ScanError(f"g={g}: the CUDA grid takes at most {_GRID} groups; move the inputs to the CPU")
-    across, items = -(-(d // g) // layout.channels), -(-b // layout.batch)
-    if layout.share_tables and items * across * g > gpu.multi_processor_count:
-        items = max(1, gpu.multi_processor_count // (across * g))
+    across, deep = _grid(layout, b, d, g, gpu.multi_processor_count)
     kernel = _kernel(layout, aligned, taps, device)
     record = f"folded, CUDA: {layout.expression(aligned, taps)}, {kernel.build_record}"
-    return kernel, (across, min(items, _GRID), g), layout.threads, layout.shared(aligned), record
+    return kernel, (across, deep, g), layout.threads, layout.shared(aligned), record
 
 
 def scan_on_gpu(
