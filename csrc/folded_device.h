@@ -234,17 +234,17 @@ struct Cursor {
   }
 };
 
-// B and C of a step in shared memory: for each lane of a channel its S values of B, then its S values of C.
-template <int S>
-__device__ __forceinline__ void load_weights(const float *at, float (&B)[S], float (&C)[S]) {
-  float w[2 * S];
+// W of a lane's S states of a step in shared memory: for each lane of a channel its S values of B, then those of C.
+template <int S, int W>
+__device__ __forceinline__ void load_weights(const float *at, float (&B)[W], float (&C)[W]) {
+  float w[2 * W];
 #pragma unroll
-  for (int i = 0; i < S / 2; ++i) {
-    const float4 v = reinterpret_cast<const float4 *>(at)[i];
+  for (int i = 0; i < W / 2; ++i) {
+    const float4 v = reinterpret_cast<const float4 *>(at + (4 * i < W ? 0 : S - W))[i];
     w[4 * i] = v.x; w[4 * i + 1] = v.y; w[4 * i + 2] = v.z; w[4 * i + 3] = v.w;
   }
 #pragma unroll
-  for (int i = 0; i < S; ++i) { B[i] = w[i]; C[i] = w[S + i]; }
+  for (int i = 0; i < W; ++i) { B[i] = w[i]; C[i] = w[W + i]; }
 }
 
 // Code k of V states in turn, as floats side by side.
@@ -482,20 +482,25 @@ struct Tables {
 
 // sum h C over the S states of a lane: pairs, then a binary tree, which goes on over the lanes of a channel.  Every
 // layout adds in the same order, so y has the same bits.
+__device__ __forceinline__ float sum_pair(float h0, float C0, float h1, float C1) {
+  return __fmaf_rn(h1, C1, __fmul_rn(h0, C0));
+}
+
+template <int PAIRS>
+__device__ __forceinline__ float sum_pairs(float (&pair)[PAIRS]) {
+#pragma unroll
+  for (int width = PAIRS / 2; width >= 1; width /= 2)
+#pragma unroll
+    for (int i = 0; i < width; ++i) pair[i] = __fadd_rn(pair[2 * i], pair[2 * i + 1]);
+  return pair[0];
+}
+
 template <int S>
 __device__ __forceinline__ float contract(const float (&h)[S], const float (&C)[S]) {
-  if constexpr (S == 2) {
-    return __fmaf_rn(h[1], C[1], __fmul_rn(h[0], C[0]));
-  } else {
-    float p[S / 2];
+  float pair[S / 2];
 #pragma unroll
-    for (int i = 0; i < S / 2; ++i) p[i] = __fmaf_rn(h[2 * i + 1], C[2 * i + 1], __fmul_rn(h[2 * i], C[2 * i]));
-#pragma unroll
-    for (int width = S / 4; width >= 1; width /= 2)
-#pragma unroll
-      for (int i = 0; i < width; ++i) p[i] = __fadd_rn(p[2 * i], p[2 * i + 1]);
-    return p[0];
-  }
+  for (int i = 0; i < S; i += 2) pair[i / 2] = sum_pair(h[i], C[i], h[i + 1], C[i + 1]);
+  return sum_pairs(pair);
 }
 
 // ------------------------------------------------------------------------------------------------------- the results

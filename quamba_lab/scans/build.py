@@ -320,7 +320,8 @@ class CudaKernel:
     Pointers are integers, ``tensor.data_ptr()``, 0 for null.  A launch packs its configuration and the arguments into
     a buffer of the thread and calls the driver: a few microseconds, no synchronization, legal in CUDA graph capture.
     Arguments must belong to the current device.  ``overlaps``: the kernel itself waits for the stream's last one, with
-    griddepcontrol.wait, and may be made ready before that ends (programmatic dependent launch).
+    griddepcontrol.wait, and in a CUDA graph may be made ready before that ends (programmatic dependent launch); outside
+    of graphs a small kernel waits for the host, who would pay for it.
     """
 
     def __init__(self, cubin: bytes, name: str, signature: str, record: str, overlaps: bool = False):
@@ -343,7 +344,7 @@ class CudaKernel:
         self._local = threading.local()
         self._launch = driver.cuLaunchKernelEx
         self._attribute = ctypes.create_string_buffer(_OVERLAPS, 72)  # sizeof CUlaunchAttribute
-        self._attributes = (ctypes.addressof(self._attribute), 1) if overlaps else (0, 0)
+        self._in_graph = (ctypes.addressof(self._attribute), 1) if overlaps else None
 
     def allow_shared(self, size: int, device_index: int) -> None:
         """Permit ``size`` bytes of dynamic shared memory above the default 48 KB on this device."""
@@ -361,7 +362,8 @@ class CudaKernel:
     def __call__(self, grid: tuple[int, int, int], block: int, shared: int, *args) -> None:
         packed, start, _, pointers = getattr(self._local, "buffers", None) or self._buffers()
         stream = torch._C._cuda_getCurrentRawStream(torch._C._cuda_getDevice())
-        self._pack_into(packed, 0, *grid, block, 1, 1, shared, stream, *self._attributes, *args)
+        attributes = self._in_graph if self._in_graph and torch.cuda.is_current_stream_capturing() else (0, 0)
+        self._pack_into(packed, 0, *grid, block, 1, 1, shared, stream, *attributes, *args)
         if code := self._launch(start, self._handle, pointers, None):
             _checked(code, f"launching with grid {grid}, {block} threads, {shared} bytes of shared memory")
 
