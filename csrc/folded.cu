@@ -4,7 +4,7 @@
 // (n padded to a power of two) in registers.  The last PT threads prepare and finish: a tile of TT steps ahead, codes
 // become (dt, dt u) per row and B and C become floats, all 256 steps of a channel standing in a table; a tile behind,
 // the lanes' sums become y.  One barrier a tile.  y of an item depends neither on its batch nor on later tokens.
-#include "folded_device.h"
+#include "folded_lookup.h"
 
 using namespace folded;
 
@@ -171,18 +171,14 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
           const float4 *from = all_parts + (parity * (TT / 4) + (g + k) / 4) * P * RP;
 #pragma unroll
           for (int j = 0; j < P; ++j) part[j] = from[j * RP + (row ^ ((j & 1) << 2))];
-#pragma unroll
-          for (int width = 1; width < P; width *= 2)
-#pragma unroll
-            for (int j = 0; j + width < P; j += 2 * width)
-              part[j] = make_float4(__fadd_rn(part[j].x, part[j + width].x), __fadd_rn(part[j].y, part[j + width].y),
-                                    __fadd_rn(part[j].z, part[j + width].z), __fadd_rn(part[j].w, part[j + width].w));
-          const float sums[4] = {part[0].x, part[0].y, part[0].z, part[0].w};
+          float sums[4];
+          add_lanes(part, sums);
           const unsigned word_u = k ? codes.z : codes.x, word_z = k ? codes.w : codes.y;
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
             const float gate_z = tables.look_up(word_z ^ 0x80808080u, gate_column, i);
-            const float bracket = __fmaf_rn(skip_u, code(word_u, i, x.exponent), sums[i]), result = __fmul_rn(bracket, gate_z);
+            const float bracket = __fmaf_rn(skip_u, code(word_u, i, x.exponent), sums[i]);
+            const float result = __fmul_rn(bracket, gate_z);
             if (k + i < left) *y = to_half(result);
             y += x.channels;
             if constexpr (TAPS) {
@@ -206,7 +202,7 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
 #pragma unroll 1
     for (int tile = 0; tile < total; ++tile) {
       if (tile == 0) {
-        tables.template build_gates<PT>(x, tid);                             // no tile is finished yet: nobody waits for them
+        tables.template build_gates<PT>(x, tid);                    // no tile is finished yet: nobody waits for them
       } else {
         finish((tile - 1) & 1);
         behind.next(TT, length, stride);

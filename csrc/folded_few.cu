@@ -5,7 +5,7 @@
 // on tiles of 64 steps, apart from one another by two at most, and tell each other by signals.
 // A table of all 256 steps of a channel pays off for more than kShort tiles; for fewer, steps are computed one by one.
 // Same formulas as folded.cu and the same order of sums, so the same bits.
-#include "folded_device.h"
+#include "folded_lookup.h"
 
 using namespace folded;
 
@@ -234,13 +234,8 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
         float4 part[P];
 #pragma unroll
         for (int j = 0; j < P; ++j) part[j] = parts[(k / 4 * P + j) * RP + (j & 1 ? odd : even)];
-#pragma unroll
-        for (int width = 1; width < P; width *= 2)
-#pragma unroll
-          for (int j = 0; j + width < P; j += 2 * width)
-            part[j] = make_float4(__fadd_rn(part[j].x, part[j + width].x), __fadd_rn(part[j].y, part[j + width].y),
-                                  __fadd_rn(part[j].z, part[j + width].z), __fadd_rn(part[j].w, part[j + width].w));
-        const float sums[4] = {part[0].x, part[0].y, part[0].z, part[0].w};
+        float sums[4];
+        add_lanes(part, sums);
 #pragma unroll
         for (int i = 0; i < 4; ++i, y += x.channels) {
           const float own = code(u.w[k / 4] ^ 0x80808080u, i, x.exponent);

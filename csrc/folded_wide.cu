@@ -6,7 +6,7 @@
 // One barrier of the team a tile; teams drift apart, which evens out what they ask of the multiprocessor.
 // Steps are looked up by code: with few lanes a row by each of them, else, PAIRS, for all of them by a helping thread.
 // Same formulas as folded.cu and the same order of sums, so the same bits.
-#include "folded_device.h"
+#include "folded_lookup.h"
 
 using namespace folded;
 

@@ -27,7 +27,7 @@ TAP_NAMES = ("softplus", "decay", "drive", "recurrence", "contraction", "skip", 
 
 
 def table_bytes(channels: int, states: int) -> int:
-    """Bytes of the tables of so many channels in shared memory: ``Tables::kBytes`` of csrc/folded_device.h."""
+    """Bytes of the tables of so many channels in shared memory: ``Tables::kBytes`` of csrc/folded_lookup.h."""
     beside = 2048 + 8 * (32 + 2 * channels) + 4 * (80 + 2 * channels * states + channels)
     return -(-(65536 + beside) // 16) * 16
 
