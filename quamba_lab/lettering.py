@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -21,11 +22,18 @@ CJK_FONTS = (
 
 @cache
 def cjk_font() -> str | None:
-    """The first of :data:`CJK_FONTS` that is installed."""
-    from matplotlib.font_manager import fontManager
+    """The first of :data:`CJK_FONTS` that is installed, also where matplotlib's list of fonts is older than it."""
+    from matplotlib.font_manager import findSystemFonts, fontManager
 
-    installed = {font.name for font in fontManager.ttflist}
-    return next((name for name in CJK_FONTS if name in installed), None)
+    def listed() -> str | None:
+        names = {font.name for font in fontManager.ttflist}
+        return next((name for name in CJK_FONTS if name in names), None)
+
+    if listed() is None:  # the list is a file that matplotlib wrote once: a font installed since is not in it
+        for path in sorted(set(findSystemFonts()) - {font.fname for font in fontManager.ttflist}):
+            with suppress(Exception):  # as matplotlib does: a file that it cannot read takes no other font away
+                fontManager.addfont(path)
+    return listed()
 
 
 def figure_language() -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from matplotlib.font_manager import fontManager
 
 import quamba_lab
 from quamba_lab import lettering, plots
@@ -214,6 +215,16 @@ def test_pictures_have_every_glyph():
     assert len(largest["image/svg+xml"]) < 60_000
     figure = plots.lines([0, 1], {"a": [1, 2]}, title="English", xlabel="x", ylabel="y")
     assert lettering.cjk_font() not in figure.axes[0].title.get_fontfamily()
+
+
+def test_a_font_is_found_that_was_installed_after_matplotlib_wrote_its_list(monkeypatch):
+    if (font := lettering.cjk_font()) is None:
+        pytest.skip("no font with Chinese glyphs: install one (apt-get install fonts-noto-cjk)")
+    since = {entry.fname for entry in fontManager.ttflist if entry.name in lettering.CJK_FONTS}
+    older = [entry for entry in fontManager.ttflist if entry.fname not in since]
+    monkeypatch.setattr(fontManager, "ttflist", older)
+    lettering.cjk_font.cache_clear()
+    assert lettering.cjk_font() == font
 
 
 def test_pictures_without_a_font_are_lettered_in_english(monkeypatch):
