@@ -15,15 +15,14 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
-ARCHITECTURES := sm_80 sm_90 sm_100
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lab notebooks example images compile-check clean
+.PHONY: help report test lab notebooks example images clean
 
 help:
 	@echo "make report   run the workbook on the shipped model and write $(OUTPUT)/index.html"
 	@echo "              make report MODES=\"0 2-1\" LIMIT=40 MODEL=folder TASK=file.jsonl OUTPUT=folder"
-	@echo "make test     everything that CI runs: lint, tests, notebooks, browser, compile check"
+	@echo "make test     everything that CI runs: lint, tests, kernels, notebooks, browser"
 	@echo "make lab      JupyterLab on the notebooks"
 	@echo "make notebooks  write notebooks/*.ipynb from their text twins in notebooks/text"
 	@echo "make example  docs/example-report, from the report in $(OUTPUT); make images: the README's pictures, from it"
@@ -49,7 +48,7 @@ report: $(VENV)/.ready
 lab: $(VENV)/.ready
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
-test: $(VENV)/.ready-test compile-check
+test: $(VENV)/.ready-test
 	$(BIN)/ruff check .
 	$(BIN)/python -m tools.pair_notebooks --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not gpu and not browser and not notebooks'
@@ -65,15 +64,6 @@ images: $(VENV)/.ready-test
 
 example: $(VENV)/.ready
 	@$(BIN)/python -m tools.example_report $(OUTPUT) docs/example-report
-
-# A CUDA compiler is optional: with one, every kernel must compile for each architecture.
-compile-check:
-	@if command -v nvcc >/dev/null; then \
-	  for file in $(wildcard csrc/*.cu); do for arch in $(ARCHITECTURES); do \
-	    echo "nvcc -arch=$$arch $$file"; \
-	    nvcc -arch=$$arch --use_fast_math -std=c++17 -cubin -o /dev/null $$file || exit 1; \
-	  done; done; \
-	else echo "compile check of csrc left out: no nvcc on the PATH"; fi
 
 clean:
 	rm -rf $(VENV) "$(OUTPUT)"

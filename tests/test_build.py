@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from nvcc import ARCHITECTURES, NVCC, compiles
 
 from quamba_lab import scans
 from quamba_lab.scans import build
 
-NVCC = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
 SUM = 'extern "C" int add(int a, int b) { return a + b + EXTRA; }\n'
 
 
@@ -123,13 +122,12 @@ def test_importing_builds_nothing(tmp_path):
 
 if NVCC:  # where no CUDA compiler is present there is nothing to check
 
-    @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
-    def test_published_compiles_ahead_of_time(arch, tmp_path):
-        command = [NVCC, "-std=c++17", "--use_fast_math", f"-arch={arch}", "-cubin", "-o", str(tmp_path / "out.cubin")]
-        command.append(str(build.CSRC / "published.cu"))
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
-        assert "warning" not in result.stderr, result.stderr
+    @pytest.mark.parametrize("arch", ARCHITECTURES)
+    @pytest.mark.parametrize("kernel", ["recurrence<float>", "recurrence<double>", "published_scan<128, 16, true>"])
+    def test_kernels_compile_ahead_of_time(arch, kernel, tmp_path):
+        published = kernel.startswith("published")
+        compiles("published.cu" if published else "recurrence.cu", kernel, arch, tmp_path,
+                 *(["--use_fast_math"] if published else []))  # fmt: skip
 
 
 @pytest.mark.gpu

@@ -1,14 +1,12 @@
 """The folded scan on a GPU: accuracy against FP64, layouts, taps, invariance, streams, graphs, compile, bad inputs."""
 
-import shutil
-import subprocess
 from dataclasses import replace
 
 import pytest
 import torch
+from nvcc import ARCHITECTURES, NVCC, compiles
 
 from quamba_lab import scans
-from quamba_lab.scans.build import CSRC
 from quamba_lab.scans.folded import folded, folded_taps
 from quamba_lab.scans.folded_cuda import (
     AnyStates,
@@ -23,7 +21,6 @@ from quamba_lab.scans.oracle import oracle_float64, quantize_state, to_half
 from quamba_lab.scans.types import ScanError, random_inputs
 
 gpu = pytest.mark.gpu
-NVCC = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
 
 
 def on_gpu(*sizes, **options):
@@ -73,23 +70,21 @@ def test_a_layout_fits_the_multiprocessor(sizes, n, shared, most_states, taps):
 
 if NVCC:  # where no CUDA compiler is present there is nothing to check
 
-    @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
+    @pytest.mark.parametrize("arch", ARCHITECTURES)
     @pytest.mark.parametrize("b", [1, 4, 16])
     @pytest.mark.parametrize("shared", [99 * 1024, 163 * 1024, 227 * 1024])
     def test_layouts_compile_ahead_of_time(arch, b, shared, tmp_path):
         layout = plan(b, 1536, 16, 1, shared=shared)
-        source = tmp_path / "all.cu"
         tables = f"folded::Tables<{layout.channels}, 16, {str(getattr(layout, 'whole', False)).lower()}>"
         kernel = layout.expression(aligned=False, taps=False)
-        source.write_text(
-            f'#include "{layout.source}"\n'
-            f"static_assert({tables}::kBytes == {table_bytes(layout.channels, 16)});\n"
-            f"template __global__ void {kernel}(const Arguments);\n"
-        )
-        command = [NVCC, "-std=c++17", "--extended-lambda", "-Werror=all-warnings", f"-arch={arch}", f"-I{CSRC}"]
-        command += ["-cubin", "-o", str(tmp_path / "out"), str(source)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
+        checks = f"static_assert({tables}::kBytes == {table_bytes(layout.channels, 16)});"
+        compiles(layout.source, kernel, arch, tmp_path, "--extended-lambda", checks=checks)
+
+    @pytest.mark.parametrize("arch", ARCHITECTURES)
+    @pytest.mark.parametrize(("n", "taps"), [(16, True), (64, False), (256, False)])
+    def test_layouts_for_any_states_compile_ahead_of_time(arch, n, taps, tmp_path):
+        layout = plan(1, 40, n, 1, taps=taps)
+        compiles(layout.source, layout.expression(aligned=True, taps=taps), arch, tmp_path, "--extended-lambda")
 
 
 @pytest.mark.parametrize("b", [1, 4, 8, 16, 24, 64, 1000])
