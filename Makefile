@@ -1,4 +1,4 @@
-# make report | test | lab | notebooks | clean.  Every target makes its own .venv from pyproject.toml first.
+# make report | test | gpu | lab | notebooks | clean.  Every target makes its own .venv from pyproject.toml first.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,12 +17,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lab notebooks example images clean
+.PHONY: help report test gpu lab notebooks example images clean
 
 help:
 	@echo "make report   run the workbook on the shipped model and write $(OUTPUT)/index.html"
 	@echo "              make report MODES=\"0 2-1\" LIMIT=40 MODEL=folder TASK=file.jsonl OUTPUT=folder"
 	@echo "make test     everything that CI runs: lint, tests, kernels, notebooks, browser"
+	@echo "make gpu      on a machine with a GPU: its tests, compute-sanitizer and benchmarks, into $(OUTPUT)/gpu"
 	@echo "make lab      JupyterLab on the notebooks"
 	@echo "make notebooks  write notebooks/*.ipynb from their text twins in notebooks/text"
 	@echo "make example  docs/example-report, from the report in $(OUTPUT); make images: the README's pictures, from it"
@@ -55,6 +56,10 @@ test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n 2 -m 'notebooks and not gpu'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --nbmake --nbmake-timeout=600 notebooks
 	$(BIN)/python -m pytest -q -m 'browser and not gpu'
+
+gpu: $(VENV)/.ready-test
+	@$(PIP) -e '.[gpu]'
+	@PYTHON=$(BIN)/python tools/gpu_checks.sh "$(OUTPUT)/gpu"
 
 notebooks: $(VENV)/.ready-test
 	@$(BIN)/python -m tools.pair_notebooks

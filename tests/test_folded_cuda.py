@@ -1,5 +1,8 @@
 """The folded scan on a GPU: accuracy against FP64, layouts, taps, invariance, streams, graphs, compile, bad inputs."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -19,6 +22,7 @@ from quamba_lab.scans.folded_cuda import (
 )
 from quamba_lab.scans.oracle import oracle_float64, quantize_state, to_half
 from quamba_lab.scans.types import ScanError, random_inputs
+from tools.ragged_scans import every_lane_arrives
 
 gpu = pytest.mark.gpu
 
@@ -85,6 +89,20 @@ if NVCC:  # where no CUDA compiler is present there is nothing to check
     def test_layouts_for_any_states_compile_ahead_of_time(arch, n, taps, tmp_path):
         layout = plan(1, 40, n, 1, taps=taps)
         compiles(layout.source, layout.expression(aligned=True, taps=taps), arch, tmp_path, "--extended-lambda")
+
+    def test_a_build_whose_lanes_all_arrive_compiles(tmp_path):
+        source = every_lane_arrives(tmp_path) / "folded_few.cu"
+        compiles(str(source), FewRows(12).expression(aligned=False, taps=False), "sm_90", tmp_path, "--extended-lambda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_checks_of_a_gpu_need_one(tmp_path):
+    command = ["bash", "tools/gpu_checks.sh", str(tmp_path / "new")]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "sees no GPU: `quamba-lab doctor` says what is missing" in result.stderr
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("b", [1, 4, 8, 16, 24, 64, 1000])

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# What is claimed about GPUs, measured and checked on one: tools/gpu_checks.sh FOLDER (make gpu)
+#
+# Times first, while nothing else runs; then the tests that need a GPU, beside compute-sanitizer where it is installed.
+# FOLDER gets the two records that belong into benchmarks/results, and a log of everything else.  Fails if a check does.
+set -uo pipefail
+python=${PYTHON:-python3}
+"$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available())' || {
+  echo "$python sees no GPU: \`quamba-lab doctor\` says what is missing" >&2
+  exit 2
+}
+out=$(mkdir -p "${1:?FOLDER}" && cd "$1" && pwd)
+cd "$(dirname "$0")/.."
+failed=0
+tools=()  # of compute-sanitizer, by the process that runs each
+
+say() { echo "[$SECONDS s] $*"; }
+
+logged() {  # NAME COMMAND...: into FOLDER/NAME.log, its exit code last
+  local log=$out/$1.log
+  shift
+  "$@" >"$log" 2>&1
+  local rc=$?
+  echo "exit code $rc" >>"$log"
+  return $rc
+}
+
+logged folded_gpu "$python" benchmarks/folded_gpu.py --output "$out/folded.json" || failed=1
+say "benchmarks/folded_gpu.py: $(tail -n 1 "$out/folded_gpu.log")"
+logged bench "$python" -c 'from quamba_lab.cli import main; raise SystemExit(main())' \
+  bench --device cuda --json "$out/bench.json" || failed=1
+say "quamba-lab bench: $(tail -n 1 "$out/bench.log")"
+
+if sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null); then
+  export PYTORCH_NO_CUDA_MEMORY_CACHING=1  # or one allocation holds many tensors
+  for tool in memcheck initcheck racecheck; do
+    option=$([ $tool = racecheck ] && echo --every-lane-arrives)
+    logged $tool "$sanitizer" --tool $tool --error-exitcode 9 "$python" -m tools.ragged_scans $option &
+    tools[$!]=$tool
+  done
+  unset PYTORCH_NO_CUDA_MEMORY_CACHING
+else
+  say "compute-sanitizer is not installed: left out"
+fi
+logged pytest "$python" -m pytest -q -m gpu -p no:cacheprovider tests || failed=1
+say "pytest -m gpu: $(tail -n 2 "$out/pytest.log" | tr '\n' ' ')"
+for job in "${!tools[@]}"; do
+  wait "$job" || failed=1
+  say "${tools[$job]}: $(grep -h SUMMARY "$out/${tools[$job]}.log" | tail -n 1)"
+done
+exit $failed
