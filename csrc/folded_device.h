@@ -15,6 +15,8 @@ struct Arguments {
   unsigned exponent;
 };
 
+template <int K> struct Number { static constexpr int value = K; };  // a constant as an argument
+
 __host__ __device__ constexpr int log2_of(int v) { return v <= 1 ? 0 : 1 + log2_of(v / 2); }
 
 constexpr float kMagic = 8388608.0f + 128.0f;                     // 0x4B0000qq is 2^23 + q; q is biased by 128

@@ -25,8 +25,6 @@ __device__ __forceinline__ float ex2_now(float x) {
   return y;
 }
 
-template <int K> struct Number { static constexpr int value = K; };
-
 __device__ __forceinline__ void swap(unsigned &a, unsigned &b) {
   const unsigned c = a;
   a = b;

@@ -50,7 +50,7 @@ struct Softplus {
 // The step without softplus, and the one whose exponential would overflow.
 __device__ __noinline__ float plain_step(double x, bool softplus) { return static_cast<float>(step_size(x, softplus)); }
 
-// The mean error of ex2.approx in 2^-24, as measured (csrc/README.md): eight bins an octave of -p, from 2^-9 to 2^1.
+// The mean error of ex2.approx in 2^-24, as measured (docs/folded.md): eight bins an octave of -p, from 2^-9 to 2^1.
 __device__ const float kEx2Errors[80] = {
     0.115f, 0.106f, 0.117f, 0.109f, 0.139f, 0.135f, 0.150f, 0.149f, 0.208f, 0.225f, 0.259f, 0.276f, 0.329f, 0.348f,
     0.381f, 0.398f, 0.477f, 0.508f, 0.535f, 0.529f, 0.515f, 0.436f, 0.340f, 0.181f, 0.344f, 0.310f, 0.366f, 0.443f,

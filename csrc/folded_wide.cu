@@ -12,10 +12,6 @@ using namespace folded;
 
 namespace {
 
-struct No { static constexpr bool value = false; };
-struct Yes { static constexpr bool value = true; };
-template <int K> struct Number { static constexpr int value = K; };
-
 // Lanes of a warp, so that a 16-byte shared load of B and C costs two cycles, not four: with two lanes a row neighbours
 // belong to two rows and one part of their states; with more, a row's first two lanes are neighbours.
 template <int P>
@@ -354,8 +350,8 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
 #pragma unroll
         for (int k = 0; k < RUN / P; ++k) out[k * P * OUT] = results[k];  // last: it holds back later loads
       };
-      if (PAIRS || left >= RUN) run_steps(No{});
-      else run_steps(Yes{});
+      if (PAIRS || left >= RUN) run_steps(Number<false>{});
+      else run_steps(Number<true>{});
     }
     if (now.t0 + TT >= length) {                                    // the item's last tile
       if (x.last_state)

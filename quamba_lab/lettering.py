@@ -18,6 +18,7 @@ CJK_FONTS = (
     "Noto Sans CJK TC", "Droid Sans Fallback", "Arial Unicode MS",
 )  # fmt: skip
 """Fonts with Chinese glyphs, the simplified ones first: of a collection, matplotlib may know only the first face."""
+_PLAIN = "DejaVu Sans"  # comes with matplotlib
 
 
 @cache
@@ -51,6 +52,6 @@ def use_font() -> None:
     """Let every picture made from now on fall back to a Chinese font where its own has no glyph, if it needs one."""
     family = list(mpl.rcParams["font.family"])
     if figure_language() != LANGUAGES[0]:
-        mpl.rcParams["font.family"] = ["DejaVu Sans", cjk_font()]
-    elif cjk_font() in family:
+        mpl.rcParams["font.family"] = [_PLAIN, cjk_font()]
+    elif family[0] == _PLAIN and family[1:] == [cjk_font()]:  # what this function set; else no font is looked for
         mpl.rcParams["font.family"] = mpl.rcParamsDefault["font.family"]

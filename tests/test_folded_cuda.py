@@ -10,6 +10,7 @@ import torch
 from nvcc import ARCHITECTURES, NVCC, compiles
 
 from quamba_lab import scans
+from quamba_lab.scans.build import CSRC
 from quamba_lab.scans.folded import folded, folded_taps
 from quamba_lab.scans.folded_cuda import (
     AnyStates,
@@ -97,7 +98,7 @@ if NVCC:  # where no CUDA compiler is present there is nothing to check
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_checks_of_a_gpu_need_one(tmp_path):
-    command = ["bash", "tools/gpu_checks.sh", str(tmp_path / "new")]
+    command = ["bash", str(CSRC.parent / "tools" / "gpu_checks.sh"), str(tmp_path / "new")]
     environment = {**os.environ, "PYTHON": sys.executable}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (2, "")
@@ -112,7 +113,7 @@ def test_a_layout_fills_the_gpu(b, d):
     across, deep = _grid(layout, b, d, 1, 132)
     assert across * layout.channels >= d
     rounds = -(-across * deep // 132) * -(-b // (layout.batch * deep))
-    assert b * d / (132 * layout.channels * layout.batch * rounds) > 0.75, layout
+    assert b * d / (132 * layout.channels * layout.batch * rounds) > 0.8, layout
 
 
 @gpu
@@ -125,7 +126,7 @@ def test_lengths(l):
 @pytest.mark.parametrize(
     "sizes", [(1, 1, 1, 1, 1), (3, 6, 50, 16, 3), (1, 33, 70, 16, 1), (2, 20, 40, 5, 2), (1, 8, 64, 64, 1),
               (1, 4, 40, 256, 1), (2, 3, 37, 100, 1), (1, 1, 90, 16, 1), (5, 7, 19, 2, 7), (3, 12, 48, 32, 1)]
-)
+)  # fmt: skip
 def test_sizes(sizes):
     check(on_gpu(*sizes, seed=3))
 
@@ -140,7 +141,7 @@ def test_layouts_of_many_channels(sizes):
 @pytest.mark.parametrize(
     "options", [{"z": False}, {"D": False}, {"dt_bias": False}, {"softplus": False}, {"state_scale": 0.02},
                 {"z": False, "D": False, "dt_bias": False}]
-)
+)  # fmt: skip
 @pytest.mark.parametrize("sizes", [(2, 24, 50), (17, 1000, 40)])
 def test_options(options, sizes):
     x = on_gpu(*sizes, **options)

@@ -7,6 +7,7 @@ import string
 import warnings
 from pathlib import Path
 
+import matplotlib as mpl
 import nbformat
 import pytest
 from matplotlib.font_manager import fontManager
@@ -225,6 +226,12 @@ def test_a_font_is_found_that_was_installed_after_matplotlib_wrote_its_list(monk
     monkeypatch.setattr(fontManager, "ttflist", older)
     lettering.cjk_font.cache_clear()
     assert lettering.cjk_font() == font
+
+
+def test_english_pictures_look_for_no_font(monkeypatch):
+    monkeypatch.setattr(lettering, "cjk_font", lambda: pytest.fail("looked for"))
+    monkeypatch.setitem(mpl.rcParams, "font.family", mpl.rcParamsDefault["font.family"])
+    plots.lines([0, 1], {"a": [1, 2]}, title="English", xlabel="x", ylabel="y")
 
 
 def test_pictures_without_a_font_are_lettered_in_english(monkeypatch):

@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# What is claimed about GPUs, measured and checked on one: tools/gpu_checks.sh FOLDER (make gpu)
+# Checks and measures on the GPU of this machine: tools/gpu_checks.sh FOLDER (make gpu)
 #
 # Times first, while nothing else runs; then the tests that need a GPU, beside compute-sanitizer where it is installed.
 # FOLDER gets the two records that belong into benchmarks/results, and a log of everything else.  Fails if a check does.
 set -uo pipefail
+folder=${1:?which FOLDER shall get the results?}
 python=${PYTHON:-python3}
 "$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available())' || {
   echo "$python sees no GPU: \`quamba-lab doctor\` says what is missing" >&2
   exit 2
 }
-out=$(mkdir -p "${1:?FOLDER}" && cd "$1" && pwd)
-cd "$(dirname "$0")/.."
+out=$(mkdir -p "$folder" && cd "$folder" && pwd) || exit 2
+cd "$(dirname "$0")/.." || exit 2
 failed=0
 tools=()  # of compute-sanitizer, by the process that runs each
+trap 'kill $(jobs -p) 2>/dev/null' EXIT
+trap 'exit 130' INT
 
 say() { echo "[$SECONDS s] $*"; }
 
@@ -25,6 +28,7 @@ logged() {  # NAME COMMAND...: into FOLDER/NAME.log, its exit code last
   return $rc
 }
 
+say "results go to $out: times first, a few minutes ..."
 logged folded_gpu "$python" benchmarks/folded_gpu.py --output "$out/folded.json" || failed=1
 say "benchmarks/folded_gpu.py: $(tail -n 1 "$out/folded_gpu.log")"
 logged bench "$python" -c 'from quamba_lab.cli import main; raise SystemExit(main())' \
@@ -47,6 +51,7 @@ logged pytest "$python" -m pytest -q -m gpu -p no:cacheprovider $(grep -l "mark\
 say "pytest -m gpu: $(tail -n 2 "$out/pytest.log" | tr '\n' ' ')"
 for job in "${!tools[@]}"; do
   wait "$job" || failed=1
-  say "${tools[$job]}: $(grep -h SUMMARY "$out/${tools[$job]}.log" | tail -n 1)"
+  log=$out/${tools[$job]}.log
+  say "${tools[$job]}: $(grep SUMMARY "$log" | tail -n 1) $(tail -n 1 "$log")"
 done
 exit $failed
