@@ -237,8 +237,8 @@ __global__ void __launch_bounds__(CB *NB *(N / S) + PT, 1) folded_scan(const Arg
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < S; ++i) {
-    rate[i] = tables.rates()[c * N + j * S + i];
-    centre[i] = tables.centres()[c * N + j * S + i];
+    rate[i] = tables.rates()[Lookup::at(c, j * S + i)];
+    centre[i] = tables.centres()[Lookup::at(c, j * S + i)];
   }
 #pragma unroll 1
   for (int tile = 0; tile < total; ++tile) {

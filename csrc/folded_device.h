@@ -56,12 +56,15 @@ __device__ __forceinline__ void arrive(int id) {                  // and do not 
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "n"(T) : "memory");
 }
 
-// A signal in shared memory: so many arrivals make a phase, whose end others wait for without arriving.
-__device__ __forceinline__ void signal_init(unsigned at, unsigned count) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");
+// A signal in shared memory: when so many warps have arrived a phase ends, which others wait for without arriving.
+constexpr unsigned kArrivals = 1;                                 // a warp: one lane arrives for all
+__device__ __forceinline__ void signal_init(unsigned at, unsigned warps) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(at), "r"(kArrivals * warps) : "memory");
 }
 __device__ __forceinline__ void signal_arrive(unsigned at) {
-  asm volatile("{\n.reg .b64 phase;\nmbarrier.arrive.shared.b64 phase, [%0];\n}" ::"r"(at) : "memory");
+  __syncwarp();
+  if (threadIdx.x % 32 < kArrivals)
+    asm volatile("{\n.reg .b64 phase;\nmbarrier.arrive.shared.b64 phase, [%0];\n}" ::"r"(at) : "memory");
 }
 __device__ __forceinline__ bool signal_over(unsigned at, unsigned parity) {  // whether that phase has ended, now
   unsigned over;

@@ -121,10 +121,6 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
     tables.template build_steps<THREADS>(x, threadIdx.x, plain);
     __syncthreads();
   }
-  auto tell = [&](unsigned at) {
-    __syncwarp();
-    if (lane == 0) signal_arrive(at);
-  };
   // What a row of codes lacks to a multiple of 16 bytes.
   auto shift_of = [&](const signed char *tensor, long long row) {
     return ALIGNED ? 0u : static_cast<unsigned>(reinterpret_cast<unsigned long long>(tensor) + row * length) & 15;
@@ -198,7 +194,7 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
 #pragma unroll
         for (int k = 0; k < 8; ++k, weights += 2 * N) store_codes<2>(weights, r, k, x.exponent);
       }
-      tell(at_signal(kPrepared, tile));
+      signal_arrive(at_signal(kPrepared, tile));
     }
     return;
   }
@@ -241,7 +237,7 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
           if (k + i < left) *y = to_half(result);
         }
       }
-      tell(at_signal(kFinished, tile));
+      signal_arrive(at_signal(kFinished, tile));
     }
     return;
   }
@@ -256,7 +252,7 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
   float rate[S], centre[S], h[S];
 #pragma unroll
   for (int i = 0; i < S; ++i) {
-    rate[i] = tables.rates()[c * N + j * S + i];
+    rate[i] = tables.rates()[Lookup::at(c, j * S + i)];
     centre[i] = tables.centre(rate[i], [&](int k) {
       return __shfl_sync(0xFFFFFFFFu, probe, (lane & 5) | (k & 1) << 1 | k >> 1 << 3);
     });
@@ -265,7 +261,7 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
   const long long state_at = (item * x.channels + first_channel + c) * x.states + j * S;
   // Nobody covers for a warp that has a scheduler for itself: loads run AHEAD of their use, so many at a time, and
   // exponentials SOON, into the next tile, and between two tiles is one branch.
-  constexpr int AHEAD = 8, SOON = 4, KEPT = 2 * AHEAD;
+  constexpr int AHEAD = 16, SOON = 4, KEPT = 2 * AHEAD;
   constexpr int STEPS = TT / 2 * RS * 16, WEIGHTS = TT * 2 * N * 4, PARTS = TT / 4 * P * RP * 16;  // bytes a tile
   unsigned steps_at = shared_address(all_steps + c), next_steps = steps_at + STEPS;
   unsigned weights_at = shared_address(all_weights + j * 2 * S), next_weights = weights_at + WEIGHTS;
@@ -273,10 +269,10 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
   unsigned odd_parts = shared_address(all_parts + j * RP + (c ^ ((~j & 1) << 2)));
   float4 two[KEPT / 2], BC[KEPT];                                   // of step t at t % KEPT
   float decay[KEPT][S], drive[KEPT][S];
-  auto load = [&](int t, unsigned steps, unsigned weights) {
-    const int k = t % KEPT;
-    if (t % 2 == 0) two[k / 2] = load_shared(steps + t / 2 * RS * 16);
-    BC[k] = load_shared(weights + t * 2 * N * 4);
+  auto load = [&](int t) {                                          // from TT on of the next tile
+    const int k = t % KEPT, at = t % TT;
+    if (t % 2 == 0) two[k / 2] = load_shared((t < TT ? steps_at : next_steps) + at / 2 * RS * 16);
+    BC[k] = load_shared((t < TT ? weights_at : next_weights) + at * 2 * N * 4);
   };
   auto exponentials = [&](int t) {
     const int k = t % KEPT;
@@ -291,7 +287,7 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
     h[i] = x.initial && real(i) ? static_cast<float>(x.initial[state_at + i] * (1.0 / unit)) : 0.0f;
   signal_wait(at_signal(kPrepared, 0), 0);
 #pragma unroll
-  for (int t = 0; t < AHEAD; ++t) load(t, steps_at, weights_at);
+  for (int t = 0; t < AHEAD; ++t) load(t);
 #pragma unroll
   for (int t = 0; t < SOON; ++t) exponentials(t);
 #pragma unroll 1
@@ -306,10 +302,7 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
         const int k = t % KEPT;
         if (t % AHEAD == 0)
 #pragma unroll
-          for (int next = t + AHEAD; next < t + 2 * AHEAD; ++next) {
-            if (next < TT) load(next, steps_at, weights_at);
-            else load(next - TT, next_steps, next_weights);
-          }
+          for (int next = t + AHEAD; next < t + 2 * AHEAD; ++next) load(next);
         exponentials(t + SOON);
 #pragma unroll
         for (int i = 0; i < S; ++i) h[i] = __fmaf_rn(decay[k][i], h[i], drive[k][i]);
@@ -322,7 +315,7 @@ __global__ void __launch_bounds__(16 * CB + PP, 1) folded_few(const Arguments x)
     if (__builtin_expect(!ready, 0)) signal_wait(at_signal(kPrepared, tile + 1), (tile + 1) / 2 & 1);
     const bool free = signal_over(at_signal(kFinished, tile + 1), ((tile + 1) / 2 - 1) & 1);
     integrate(Number<TT - KEPT>{}, Number<TT>{});
-    tell(at_signal(kIntegrated, tile));
+    signal_arrive(at_signal(kIntegrated, tile));
     ++tile;
     swap(steps_at, next_steps);
     swap(weights_at, next_weights);

@@ -34,16 +34,19 @@ struct Softplus {
   const double *powers;                                           // [16] exp(16 s (k - 8)), [16] exp(s k)
   const Log *logs;                                                // [128]
   double unit;                                                    // exp(bias)
+  __device__ __forceinline__ double low_power(unsigned k) const { return unit * powers[16 + k]; }
   __device__ __forceinline__ float operator()(unsigned q) const {
-    const double x = unit * (powers[q >> 4] * powers[16 + (q & 15)]), f = 1.0 + x;
+    return log_of_1_plus(powers[q >> 4] * low_power(q & 15));
+  }
+  __device__ __forceinline__ float log_of_1_plus(double x) const {
+    const double f = 1.0 + x;
     const int high = __double2hiint(f);
     const Log t = logs[(high >> 13) & 127];
     const double exponent = __hiloint2double(0x43300000, high >> 20) - (4503599627370496.0 + 1023.0);
-    const double r = fma(__hiloint2double((high & 0xFFFFF) | 0x3FF00000, __double2loint(f)), t.inverse, -1.0);
+    double r = fma(__hiloint2double((high & 0xFFFFF) | 0x3FF00000, __double2loint(f)), t.inverse, -1.0);
+    if (high >> 13 == 0x3FF00000 >> 13) r = x;                      // as it would be, had 1 + x not lost the end of x
     const double p = fma(fma(fma(fma(r, 0.2, -0.25), r, 1.0 / 3.0), r, -0.5), r, 1.0);
-    double value = fma(exponent, 0.6931471805599453094, fma(p, r, t.log));
-    if (high == 0x3FF00000) value = fma(x * x, fma(x, 1.0 / 3.0, -0.5), x);  // below 2^-20, 1 + x lost the end of x
-    return narrow(value);
+    return narrow(fma(exponent, 0.6931471805599453094, fma(p, r, t.log)));
   }
 };
 
@@ -85,9 +88,11 @@ struct Tables {
   __device__ __forceinline__ double *powers() const { return reinterpret_cast<double *>(logs() + 128); }
   __device__ __forceinline__ double *biases() const { return powers() + 32; }  // [CB] bias, [CB] exp(bias)
   __device__ __forceinline__ float *errors() const { return reinterpret_cast<float *>(biases() + 2 * CB); }
-  __device__ __forceinline__ float *rates() const { return errors() + kErrors; }                      // [CB][N]
-  __device__ __forceinline__ float *centres() const { return rates() + kStates; }                     // [CB][N]
+  __device__ __forceinline__ float *rates() const { return errors() + kErrors; }                      // [N][CB]
+  __device__ __forceinline__ float *centres() const { return rates() + kStates; }                     // [N][CB]
   __device__ __forceinline__ float *skips() const { return centres() + kStates; }                     // [CB]
+  // Of state n of channel c, in rates and centres: the rows of a warp read banks side by side.
+  static __device__ __forceinline__ int at(int c, int n) { return n * CB + c; }
 
   static __device__ __forceinline__ unsigned char *place(unsigned char *shared) {
     return WHOLE ? shared + (65536 - shared_address(shared)) : shared;
@@ -143,7 +148,7 @@ struct Tables {
       if (task < 32) {
         powers()[task] = power;
       } else if (k >= 0) {
-        if (k < kStates) rates()[k] = k % N < x.states ? static_cast<float>(decay_rate(power)) : 0.0f;
+        if (k < kStates) rates()[at(k / N, k % N)] = k % N < x.states ? static_cast<float>(decay_rate(power)) : 0.0f;
       } else if (c < CB) {
         plain |= exponent > 300.0;
         biases()[c] = exponent;
@@ -166,20 +171,23 @@ struct Tables {
   // The steps of all codes, by T threads of which this is number t; a barrier follows.
   template <int T>
   __device__ __forceinline__ void build_steps(const Arguments &x, int t, bool plain) const {
-    constexpr int kWays = T / CB, kEach = (255 + kWays) / kWays;        // a thread keeps to one channel
-    constexpr int kTogether = kEach <= 16 ? kEach : 4;
-    const int c = t % CB, first = t / CB;
-    if (first >= kWays) return;
     if (plain) {
-      for (int q = first; q < 256; q += kWays)
-        steps(q)[c] = plain_step((q - 128) * static_cast<double>(*x.s_dt) + biases()[c], x.softplus);
+#pragma unroll 1
+      for (int i = t; i < 256 * CB; i += T)
+        steps(i / CB)[i % CB] = plain_step((i / CB - 128) * static_cast<double>(*x.s_dt) + biases()[i % CB], x.softplus);
       return;
     }
-    const Softplus of_code = softplus(c);
-#pragma unroll(kTogether)
-    for (int i = 0; i < kEach; ++i) {
-      const int q = first + i * kWays;
-      if (q < 256) steps(q)[c] = of_code(q);
+    // A unit: a channel's codes with the same low four bits and the same highest one, so that addresses are constants.
+#pragma unroll 1
+    for (int unit = t; unit < 32 * CB; unit += T) {
+      const int c = unit % CB, low = unit / CB % 16, first = unit / (16 * CB) * 8;
+      const Softplus of_code = softplus(c);
+      const double power = of_code.low_power(low), *high = powers() + first;
+      float value[8], *to = steps(16 * first + low) + c;
+#pragma unroll
+      for (int k = 0; k < 8; ++k) value[k] = of_code.log_of_1_plus(high[k] * power);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) to[k * 16 * 64] = value[k];       // last: stores would hold back the loads
     }
   }
 
@@ -189,7 +197,7 @@ struct Tables {
     const double s_u = *x.s_u, s_B = *x.s_B, s_C = *x.s_C, s_z = x.z ? *x.s_z : 0.0f;
 #pragma unroll
     for (int i = 0; i < (255 + T) / T; ++i) {
-      const int q = t + i * T;
+      const int q = T - 1 - t + i * T;                                  // by those who have fewer steps
       if (q >= 256) break;
       const float value = static_cast<float>(x.z ? gate((q - 128) * s_z, s_B, s_C, s_u) : s_B * s_C * s_u);
       float4 *to = reinterpret_cast<float4 *>(steps(q) + 48);
@@ -218,9 +226,9 @@ struct Tables {
   __device__ __forceinline__ void build_centres(int t) const {
 #pragma unroll
     for (int i = 0; i < (kStates + T - 1) / T; ++i) {
-      const int state = t + i * T;
+      const int state = t + i * T, c = state % CB, where = at(c, state / CB);
       if (state >= kStates) break;
-      centres()[state] = centre(rates()[state], [&](int k) { return steps(probe_code(k))[state / N]; });
+      centres()[where] = centre(rates()[where], [&](int k) { return steps(probe_code(k))[c]; });
     }
   }
 };

@@ -214,8 +214,8 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
     else arrived(Number<0>{});
     if constexpr (PAIRS) prepare(0, 0);
     ahead.next(TT, length, stride);
-    if (total > 1) fetch();
     barrier<T + PT>(team + 1);
+    if (total > 1) fetch();
 #pragma unroll 1
     for (int tile = 0; tile < total; ++tile) {
       const bool more = tile + 1 < total;
@@ -255,10 +255,9 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
   constexpr int W = kDecaysFirst ? S : 4;                           // states at a time
   float rate[S], centre[S], h[S];
 #pragma unroll
-  for (int i = 0; i < S; ++i) {
-    rate[i] = tables.rates()[c * N + j * S + i];
-    centre[i] = tables.centres()[c * N + j * S + i];
-  }
+  for (int i = 0; i < S; ++i) rate[i] = tables.rates()[Lookup::at(c, j * S + i)];
+#pragma unroll
+  for (int i = 0; i < S; ++i) centre[i] = tables.centres()[Lookup::at(c, j * S + i)];
   const float skip_u = tables.skips()[c];
   const unsigned step_column = Lookup::step_column(c), gate_column = Lookup::gate_column();
   Cursor now{first_item, 0};

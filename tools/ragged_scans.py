@@ -3,7 +3,7 @@
     compute-sanitizer --tool memcheck python -m tools.ragged_scans
     compute-sanitizer --tool racecheck python -m tools.ragged_scans --every-lane-arrives
 
-In folded_few.cu one lane arrives at a signal for its warp, after a __syncwarp that lets it speak for all lanes.  Where
+One lane arrives at a signal for its warp, after a __syncwarp that lets it speak for all lanes.  Where
 the compiler finds a warp converged it leaves no instruction of that __syncwarp, and racecheck, which follows each lane
 by itself, takes what the other lanes wrote for unordered.  With --every-lane-arrives they all arrive, in a copy of csrc
 that differs in nothing else.
@@ -29,26 +29,21 @@ SIZES = (
     (2, 20, 40, 5, 2), (20, 1536, 16),
 )  # fmt: skip
 
-ARRIVALS = {
-    "if (lane == 0) signal_arrive(at);": "signal_arrive(at);",
-    "k < kIntegrated ? PP / 32 : k < kFinished ? T / 32 : PF / 32": "k < kIntegrated ? PP : k < kFinished ? T : PF",
-}
+ARRIVALS = "constexpr unsigned kArrivals = 1;"
 
 
 def every_lane_arrives(folder: Path) -> Path:
     """A copy of csrc in ``folder`` in which each lane arrives at signals.
 
-    Raises ValueError where the source is not as ``ARRIVALS`` has it.
+    Raises ValueError where the header is not as ``ARRIVALS`` has it.
     """
     copy = folder / "csrc"
     shutil.copytree(build.CSRC, copy)
-    source = copy / "folded_few.cu"
-    text = source.read_text()
-    for written, instead in ARRIVALS.items():
-        if text.count(written) != 1:
-            raise ValueError(f"{source.name} has {written!r} {text.count(written)} times, not once")
-        text = text.replace(written, instead)
-    source.write_text(text)
+    header = copy / "folded_device.h"
+    text = header.read_text()
+    if text.count(ARRIVALS) != 1:
+        raise ValueError(f"{header.name} has {ARRIVALS!r} {text.count(ARRIVALS)} times, not once")
+    header.write_text(text.replace(ARRIVALS, ARRIVALS.replace("1", "32")))
     return copy
 
 
