@@ -4,7 +4,7 @@
 
 Times: median over replays of a CUDA graph, per call, over sets of inputs and outputs that together exceed the
 second-level cache.  ``python``: a call from Python, the device idle before it and awaited after many, less the replay;
-the least of 15 loops, because a host is seldom ours alone.
+the least of 15 loops, because a host is seldom ours alone; beside it, timed the same way, an addition by torch.
 mamba_ssm's FP16 kernel is timed on the same numbers where it is installed.  Errors: of the first two items and up to
 1536 channels, against FP64: the share of FP16 values that are not the correctly rounded ones, and the RMS of the error
 of the float32 value before that rounding over the RMS of y.  That value comes from the tapped variant of each scan,
@@ -74,7 +74,7 @@ def replay_ms(call: Callable, sets: list) -> float:
     return statistics.median(times)
 
 
-def python_ms(call: Callable, x: ScanInputs, calls: int = 200) -> float:
+def python_ms(call: Callable, x: ScanInputs | torch.Tensor, calls: int = 200) -> float:
     """Milliseconds of the host per call: how long a loop of calls takes to be issued, or the device to follow."""
     times = []
     for _ in range(15):
@@ -130,6 +130,7 @@ def main() -> None:
         row["folded_ms"] = replay_ms(lambda x: scans.run("folded", x), sets)
         row["published_ms"] = replay_ms(lambda x: scans.run("published", x), sets)
         row["python_above_replay_us"] = (python_ms(lambda x: scans.run("folded", x), x) - row["folded_ms"]) * 1e3
+        row["torch_addition_us"] = python_ms(lambda v: torch.add(v, v, out=v), torch.zeros(16, device="cuda")) * 1e3
         row["mamba_ssm_ms"] = peer_ms(sets)
         row["memory_floor_ms"] = bench.scan_bytes(x) / bandwidth
         row["exp_floor_ms"] = b * d * l * 16 / (16 * processors * clock) * 1e3
@@ -140,7 +141,7 @@ def main() -> None:
             f"{b},{d},{l}: folded {row['folded_ms']:.4f} "
             f"published {row['published_ms']:.4f} mamba_ssm {row['mamba_ssm_ms'] or float('nan'):.4f} "
             f"floor {row['exp_floor_ms']:.4f} ms, "
-            f"python +{row['python_above_replay_us']:.1f} us; off % "
+            f"python +{row['python_above_replay_us']:.1f} us (torch.add {row['torch_addition_us']:.1f} us); off % "
             + " ".join(f"{name} {e[name]['mismatch_percent']:.4f} ({e[name]['error_over_rms']:.3e})" for name in e),
             flush=True,
         )

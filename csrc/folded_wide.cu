@@ -102,6 +102,7 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
     asm volatile("cp.async.commit_group;" ::: "memory");
     copied.next(32, length, stride);
   };
+  auto codes_arrived = [] { asm volatile("cp.async.wait_group 0;" ::: "memory"); };  // this thread's; a barrier follows
   // A row's codes from step t of a block on, as they stand in memory, of which `from` is the block's first in the tensor.
   auto codes_of = [&](auto &r, int block, int kind, int row, int t, const signed char *from) {
     const unsigned char *granules = codes + block * kCodeBytes + (kind * ROWS + row) * 16 * G + t;
@@ -135,6 +136,7 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
   });
   tables.template build_gates<THREADS>(x, threadIdx.x);
   tables.template build_steps<THREADS>(x, threadIdx.x, plain);
+  codes_arrived();
   __syncthreads();
   tables.template build_centres<THREADS>(threadIdx.x);
   __syncthreads();
@@ -204,14 +206,8 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
         }
       }
     };
-    auto arrived = [&](auto later) {                                // all codes but those of so many later blocks
-      asm volatile("cp.async.wait_group %0;" ::"n"(decltype(later)::value) : "memory");
-      if constexpr (PAIRS) barrier<PT>(NB + 1 + team);
-    };
     int block = 0;
     convert(0);
-    if (PAIRS && total > 1) arrived(Number<1>{});
-    else arrived(Number<0>{});
     if constexpr (PAIRS) prepare(0, 0);
     ahead.next(TT, length, stride);
     barrier<T + PT>(team + 1);
@@ -232,13 +228,11 @@ __global__ void __launch_bounds__(NB *(CB *NI *(N / S) + PT), 1) folded_wide(con
         convert((tile + 1) & 1);
         if constexpr (PAIRS) {
           block = block + 1 == BLOCKS ? 0 : block + 1;
-          if (tile + 2 < total) arrived(Number<1>{});
-          else arrived(Number<0>{});
           prepare((tile + 1) & 1, block);
         }
         ahead.next(TT, length, stride);
         if (tile + 2 < total) fetch();
-        if constexpr (!PAIRS) arrived(Number<0>{});
+        codes_arrived();
       }
       barrier<T + PT>(team + 1);
     }
